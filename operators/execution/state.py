@@ -1,0 +1,111 @@
+"""An operator's memory for one task: a small map from names to bytes or Arrow tables, kept in a state stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from streams.log.protocol import Corrupt
+
+Value = bytes | pa.Table
+T = TypeVar("T")
+
+_BYTES = b"b"
+_ARROW = b"a"
+
+
+class State:
+    """The map that a step reads and changes. Values are bytes or `pa.Table`; they are replaced, never altered.
+
+    Changes become durable with the step's outputs, in one transaction.
+    """
+
+    def __init__(self, values: Mapping[str, Value] | None = None) -> None:
+        self._values: dict[str, Value] = dict(values or {})
+        self._changed: set[str] = set()
+        self._derived: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in sorted order."""
+        return iter(sorted(self._values))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __setitem__(self, name: str, value: Value | pa.RecordBatch) -> None:
+        if isinstance(value, pa.RecordBatch):
+            value = pa.Table.from_batches([value])
+        self._values[name] = value
+        self._changed.add(name)
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+        self._changed.add(name)
+
+    def table(self, name: str) -> pa.Table | None:
+        """The Arrow table of that name, or None if there is none."""
+        return self._values.get(name)
+
+    def bytes(self, name: str) -> bytes | None:
+        """The bytes of that name, or None if there are none."""
+        value = self._values.get(name)
+        return value if value is None else bytes(value)
+
+    def derived(self, name: str, sources: Iterable[str], build: Callable[[], T]) -> T:
+        """A value computed from the state's values `sources` and remembered until one of them is replaced. It
+        is a cache: it is not stored, and is built anew after a restart."""
+        stand = tuple(self._values.get(source) for source in sources)
+        known = self._derived.get(name)
+        if known is not None and len(known[0]) == len(stand):
+            if all(one is other for one, other in zip(known[0], stand, strict=True)):
+                return known[1]  # type: ignore[no-any-return]
+        value = build()
+        self._derived[name] = (stand, value)
+        return value
+
+    def changes(self) -> dict[str, bytes | None]:
+        """What changed since the last `settle`, encoded for the state stream; None removes a name."""
+        return {
+            name: encode_value(self._values[name]) if name in self._values else None
+            for name in sorted(self._changed)
+        }
+
+    def settle(self) -> None:
+        """The changes are durable."""
+        self._changed.clear()
+
+
+def encode_value(value: Value) -> bytes:
+    if isinstance(value, bytes):
+        return _BYTES + value
+    table = value.combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return _ARROW + sink.getvalue().to_pybytes()
+
+
+def decode_value(data: bytes) -> Value:
+    """What `encode_value` wrote. Corrupt if it is something else."""
+    try:
+        if data[:1] == _BYTES:
+            return data[1:]
+        if data[:1] == _ARROW:
+            return pa.ipc.open_stream(pa.BufferReader(data[1:])).read_all()
+    except pa.ArrowException as error:
+        raise Corrupt(
+            "A state value cannot be decoded", where=f"{len(data)} bytes", fix=str(error)
+        ) from error
+    raise Corrupt(
+        "A state value has an unknown form",
+        where=f"first byte {data[:1]!r}",
+        fix="It was written by a newer version, or damaged.",
+    )

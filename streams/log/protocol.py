@@ -1,0 +1,116 @@
+"""What a log is: topics of partitions of messages, read by position, written in fenced transactions.
+
+Two logs keep this contract, `embedded` and `kafka`; one suite in tests/streams/log tests both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from catalog.errors import HeadwaterError
+from streams.message import Fetched, Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A stream's place in a log. `retention` is in microseconds of append time, None for ever;
+    `compact` keeps only the latest message of each key (a None value removes the key)."""
+
+    name: str
+    partitions: int
+    retention: int | None = None
+    compact: bool = False
+
+
+class Placed(NamedTuple):
+    """Where one `append` put its messages: offsets `first` to `last`, both included."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
+class LogError(HeadwaterError):
+    """The log refused or could not do what was asked."""
+
+    exit_code = 6
+
+
+class UnknownTopic(LogError):
+    """A topic or partition that the log does not hold."""
+
+
+class TopicMismatch(LogError):
+    """A topic exists with other settings than the ones asked for."""
+
+
+class Fenced(LogError):
+    """A newer owner of this task exists; the writer must stop and must not try again."""
+
+
+class LogBusy(LogError):
+    """Another process held the log for longer than the time allowed; nothing was written."""
+
+
+class LogFull(LogError):
+    """The log could not be written (disk full, file not writable); nothing was written."""
+
+
+class Corrupt(LogError):
+    """What lies in the log cannot be read as what it claims to be."""
+
+
+class Writer(Protocol):
+    """The one owner of a task's writes. Opening it (`Log.writer`) fences every earlier owner.
+
+    Appends are buffered or sent, and visible to nobody before `commit`, which makes all of them
+    visible at once or raises and leaves none.
+    """
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Headers | Sequence[Headers],
+    ) -> None:
+        """Add messages to the open transaction (the first append opens one). `headers` is one tuple for
+        all messages or a list with one a message. UnknownTopic if there is no such topic or partition."""
+
+    def flush(self) -> list[Placed]:
+        """Fix the offsets of all appends since the last flush of this transaction, one entry an append, in
+        order. Raises Fenced, LogBusy or LogFull; the transaction is then gone."""
+
+    def commit(self) -> None:
+        """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
+        nothing of it is visible. Without an append since the last commit it does nothing."""
+
+    def abort(self) -> None:
+        """Drop the open transaction, if any."""
+
+    def close(self) -> None:
+        """Abort, and give the task up."""
+
+
+class Log(Protocol):
+    def create(self, topics: Iterable[Topic]) -> None:
+        """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise."""
+
+    def bounds(self, topic: str) -> list[tuple[int, int]]:
+        """For each partition its first readable offset and the offset after its last committed message.
+        UnknownTopic."""
+
+    def read(self, topic: str, partition: int, offset: int, *, max_bytes: int = 4 << 20) -> Fetched:
+        """Committed messages from `offset` on, up to about `max_bytes` (at least one message if there is
+        one); empty at the end. Never waits, holds nothing open afterwards. An offset before the first readable
+        one starts there. UnknownTopic."""
+
+    def writer(self, task: str, owner: str = "") -> Writer:
+        """Own the task: earlier writers of it are fenced and their open transactions are gone when this
+        returns, so what is read afterwards is final. `owner` is told to whoever asks who holds the task."""
+
+    def close(self) -> None: ...

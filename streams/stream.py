@@ -1,0 +1,49 @@
+"""What a stream is: its declaration, made once in Python or in a contract file, before anything flows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from streams.schema import Schema
+
+if TYPE_CHECKING:
+    from streams.contract import Rule
+
+Codec = Literal["arrow", "avro", "json"]
+Kind = Literal["stream", "table"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A named, partitioned, append-only sequence of rows with a schema.
+
+    `key` names the fields whose value chooses a row's partition (none: rows go round by batch); `time` names the
+    field with the event time, a UTC timestamp (none: the rows hold always). `lateness` and `retention` are
+    in microseconds; `retention` None keeps rows for ever. `entities` says what a field identifies
+    (`{"tailnum": "aircraft"}`). `addresses` names columns that hold row addresses or other facts of one run:
+    digests leave them out. A `table` is a stream of which only the latest row of a key counts.
+    """
+
+    name: str
+    schema: Schema
+    key: tuple[str, ...] = ()
+    time: str | None = None
+    kind: Kind = "stream"
+    codec: Codec = "arrow"
+    partitions: int = 4
+    entities: Mapping[str, str] = field(default_factory=dict)
+    expect: tuple[Rule, ...] = ()
+    owner: str = ""
+    description: str = ""
+    lateness: int = 0
+    retention: int | None = None
+    tags: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    role: str = "data"
+
+    @property
+    def row_coded(self) -> bool:
+        """True if one message is one row (avro, json), False if one message is a record batch (arrow)."""
+        return self.codec != "arrow"
