@@ -78,9 +78,7 @@ class Addresses:
         return taken
 
     def slice(self, start: int, stop: int) -> Addresses:
-        return Addresses(
-            self.stream, self.partition[start:stop], self.offset[start:stop], self.row[start:stop]
-        )
+        return Addresses(self.stream, self.partition[start:stop], self.offset[start:stop], self.row[start:stop])
 
 
 def joined(parts: Sequence[Addresses]) -> Addresses:
@@ -143,9 +141,7 @@ def encode_parents(parents: Parents) -> bytes:
                 blobs.extend(packed)
                 continue
             part = ranges_of(part)
-        described.append(
-            {"m": part.mode, "r": [[r.stream, r.partition, r.first, r.end] for r in part.ranges]}
-        )
+        described.append({"m": part.mode, "r": [[r.stream, r.partition, r.first, r.end] for r in part.ranges]})
     head = orjson.dumps(described)
     return len(head).to_bytes(4, "big") + head + b"".join(blobs)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from streams.log.protocol import Corrupt
 
-Value = bytes | pa.Table
+Value: TypeAlias = bytes | pa.Table
 T = TypeVar("T")
 
 _BYTES = b"b"
@@ -52,21 +52,21 @@ class State:
 
     def table(self, name: str) -> pa.Table | None:
         """The Arrow table of that name, or None if there is none."""
-        return self._values.get(name)
+        value = self._values.get(name)
+        return None if isinstance(value, bytes) else value
 
-    def bytes(self, name: str) -> bytes | None:
+    def raw(self, name: str) -> bytes | None:
         """The bytes of that name, or None if there are none."""
         value = self._values.get(name)
-        return value if value is None else bytes(value)
+        return value if isinstance(value, bytes) else None
 
     def derived(self, name: str, sources: Iterable[str], build: Callable[[], T]) -> T:
         """A value computed from the state's values `sources` and remembered until one of them is replaced. It
         is a cache: it is not stored, and is built anew after a restart."""
         stand = tuple(self._values.get(source) for source in sources)
         known = self._derived.get(name)
-        if known is not None and len(known[0]) == len(stand):
-            if all(one is other for one, other in zip(known[0], stand, strict=True)):
-                return known[1]  # type: ignore[no-any-return]
+        if known is not None and all(one is other for one, other in zip(known[0], stand, strict=True)):
+            return known[1]
         value = build()
         self._derived[name] = (stand, value)
         return value
@@ -74,8 +74,7 @@ class State:
     def changes(self) -> dict[str, bytes | None]:
         """What changed since the last `settle`, encoded for the state stream; None removes a name."""
         return {
-            name: encode_value(self._values[name]) if name in self._values else None
-            for name in sorted(self._changed)
+            name: encode_value(self._values[name]) if name in self._values else None for name in sorted(self._changed)
         }
 
     def settle(self) -> None:
@@ -101,9 +100,7 @@ def decode_value(data: bytes) -> Value:
         if data[:1] == _ARROW:
             return pa.ipc.open_stream(pa.BufferReader(data[1:])).read_all()
     except pa.ArrowException as error:
-        raise Corrupt(
-            "A state value cannot be decoded", where=f"{len(data)} bytes", fix=str(error)
-        ) from error
+        raise Corrupt("A state value cannot be decoded", where=f"{len(data)} bytes", fix=str(error)) from error
     raise Corrupt(
         "A state value has an unknown form",
         where=f"first byte {data[:1]!r}",
