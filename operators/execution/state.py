@@ -77,6 +77,14 @@ class State:
             name: encode_value(self._values[name]) if name in self._values else None for name in sorted(self._changed)
         }
 
+    def mark(self) -> tuple[dict[str, Value], set[str]]:
+        """Where the state stands, for `reset`."""
+        return dict(self._values), set(self._changed)
+
+    def reset(self, mark: tuple[dict[str, Value], set[str]]) -> None:
+        """Back to where `mark` was taken: a step that raised has changed nothing."""
+        self._values, self._changed = dict(mark[0]), set(mark[1])
+
     def settle(self) -> None:
         """The changes are durable."""
         self._changed.clear()

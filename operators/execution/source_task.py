@@ -1,0 +1,138 @@
+"""The task of a source: publishes outside data exactly once, its cursor committed with the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+
+import numpy as np
+import pyarrow as pa
+from streams.keys import split
+
+from operators.execution.emit import appenders_for, made_ranges
+from operators.execution.plan import Node
+from operators.execution.progress import Progress, last_progress, merged_ranges, progress_topic, task_name
+from operators.execution.task import SECONDS_PER_TRANSACTION, Context
+from streams.message import BEGINNING, END
+from streams.publish import check_rows
+from streams.read import event_times
+
+
+class SourceTask:
+    """Reads a source from its committed cursor on and publishes it in batches of fixed row counts."""
+
+    def __init__(self, node: Node, context: Context) -> None:
+        assert node.source is not None
+        self.name = task_name(node.name, 0)
+        self.node = node
+        self.source = node.source
+        self.ended = False
+        self.watermark = BEGINNING
+        self._context = context
+        self._batches: Iterator[pa.RecordBatch] | None = None
+
+    def start(self) -> None:
+        """Own the task and find its cursor."""
+        context = self._context
+        stream = self.source.stream
+        self._writer = context.log.writer(self.name, context.owner)
+        last = last_progress(context.log, self.node.name, 0)
+        self._seq = last.seq + 1 if last else 0
+        self._cursor = last.cursor if last else 0
+        self._bound = last.bound if last else BEGINNING
+        self._seen = last.clock if last else BEGINNING
+        self.watermark = last.watermark if last else BEGINNING
+        self.ended = last.ended if last else False
+        self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
+        self._batches = None
+        self._run = f"{context.run}:{self.node.name}"
+        self._appender = appenders_for(
+            [stream],
+            self._writer,
+            {stream.name: context.schema_id(stream.name)},
+            producer=f"{self.node.name}@1",
+            task=self.name,
+            run=self._run,
+        )[stream.name]
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def has_queued(self) -> bool:
+        return False
+
+    def waiting_for(self) -> list[str]:
+        return []
+
+    def work(self, *, seconds: float = SECONDS_PER_TRANSACTION, force: bool = False) -> bool:
+        """Publish for about `seconds` and commit; True if there was anything. Raises SchemaError if rows do not fit
+        the stream (what came before them is published), SourceError if the data cannot be read."""
+        if self.ended:
+            return False
+        until = monotonic() + seconds
+        if self._batches is None:
+            self._batches = self.source.batches(self._cursor)
+        rows = 0
+        try:
+            while monotonic() < until:
+                batch = next(self._batches, None)
+                if batch is None:
+                    self.ended = True
+                    break
+                self._append(batch)
+                rows += batch.num_rows
+        except Exception:
+            # The rows before the bad ones are good: they stay, and the cursor stands at the first bad batch.
+            self._batches = None
+            if rows:
+                self._commit(rows)
+            raise
+        self._commit(rows)
+        return True
+
+    def _append(self, batch: pa.RecordBatch) -> None:
+        stream = self.source.stream
+        check_rows(batch, stream, now=self._context.now(), where=f"{self.source.name} from row {self._cursor}")
+        if stream.time is not None and batch.num_rows:
+            times = event_times(batch, stream.time)
+            self._seen = max(self._seen, int(times.max()))
+            behind = self._seen - stream.lateness
+            self._bound = max(self._bound, self.watermark, min(int(times.min()), behind))
+            self.watermark = max(self._bound, behind)
+        if stream.key:
+            for partition, indices in split(batch, stream.key, stream.partitions):
+                whole = len(indices) == batch.num_rows
+                part = batch if whole else batch.take(pa.array(indices.astype(np.int64)))
+                self._appender.append(partition, part, bound=self._bound)
+        else:
+            number = self._cursor // self.source.chunk
+            self._appender.append(number % stream.partitions, batch, bound=self._bound)
+        self._cursor += batch.num_rows
+
+    def _commit(self, rows: int) -> None:
+        stream = self.source.stream
+        placed = self._writer.flush()
+        for at in placed:
+            self._ends.setdefault(at.topic, {})[str(at.partition)] = at.last + 1
+        if self.ended:
+            self.watermark = END
+        progress = Progress(
+            operator=self.node.name,
+            task=0,
+            version="1",
+            run=self._run,
+            engine=self._context.engine,
+            seq=self._seq,
+            at=self._context.now(),
+            watermark=self.watermark,
+            clock=self._seen,
+            bound=self._bound,
+            ended=self.ended,
+            rows_out={stream.name: rows} if rows else {},
+            made=merged_ranges(tuple(one) for one in made_ranges(placed)),
+            ends=self._ends,
+            cursor=self._cursor,
+        )
+        self._writer.append(progress_topic(self.node.name), 0, [None], [progress.encode()], ())
+        self._writer.commit()
+        self._seq += 1

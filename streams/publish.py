@@ -1,0 +1,114 @@
+"""Publishing from services: rows are checked against the stream as it is registered, then appended in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalog.errors import HeadwaterError
+from streams.append import Appender
+from streams.conform import conform
+from streams.keys import split
+from streams.log.protocol import Log
+from streams.read import event_times
+from streams.stream import Stream
+
+#: Rows in one batch of a published table.
+CHUNK = 10_000
+
+
+class PublishError(HeadwaterError):
+    """Rows that the stream cannot take; none of them was written."""
+
+    exit_code = 2
+
+
+#: An event time further ahead of the clock than this is refused, unless the stream declares another bound.
+LARGEST_LEAD = 24 * 3600 * 1_000_000
+
+
+def check_rows(rows: pa.RecordBatch | pa.Table, stream: Stream, *, now: int, where: str) -> None:
+    """Refuse null keys, null event times, and event times too far in the future (one bad clock would make every
+    other row late). PublishError names the field and the first row."""
+    for name in stream.key:
+        _refuse(pc.is_null(rows.column(name)), "null", name, rows, where, f"Every row of {stream.name} needs its key.")
+    if stream.time is None or not rows.num_rows:
+        return
+    column = rows.column(stream.time)
+    _refuse(pc.is_null(column), "null", stream.time, rows, where, f"Every row of {stream.name} needs its event time.")
+    times = event_times(_single(rows), stream.time)
+    if int(times.max()) > now + LARGEST_LEAD:
+        _refuse(
+            pa.array(times > now + LARGEST_LEAD),
+            "more than a day in the future",
+            stream.time,
+            rows,
+            where,
+            "Set the clock that stamped it; rows like this would make all others late.",
+        )
+
+
+def _single(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
+    if isinstance(rows, pa.RecordBatch):
+        return rows
+    batches = rows.combine_chunks().to_batches()
+    return batches[0]
+
+
+def _refuse(bad: Any, kind: str, field: str, rows: Any, where: str, fix: str) -> None:
+    count = pc.sum(bad).as_py() or 0
+    if not count:
+        return
+    first = pc.index(bad, True).as_py()
+    value = rows.column(field)[first].as_py()
+    shown = "" if value is None else f" (value {value})"
+    raise PublishError(
+        f"{count} rows have a {field} that is {kind}, the first is row {first}{shown}; nothing was written",
+        where=f"{where}, field {field}",
+        fix=fix,
+    )
+
+
+class Publisher:
+    """Publishes rows of one stream for a service; each call of `publish` is one transaction."""
+
+    def __init__(
+        self, log: Log, stream: Stream, schema_id: int, *, service: str, now: Callable[[], int], chunk: int = CHUNK
+    ) -> None:
+        self.stream = stream
+        self._now = now
+        self._chunk = chunk
+        self._turn = 0
+        self._writer = log.writer(f"{stream.name}.publish/{uuid4().hex[:12]}", service)
+        self._appender = Appender(self._writer, stream, schema_id, producer=f"service:{service}")
+
+    def publish(self, data: Any) -> int:
+        """Write rows (anything with the Arrow interface, a DataFrame, dicts); gives their number once they are
+        durable. SchemaError or PublishError, and nothing written, if any row does not fit the stream."""
+        table = conform(data, self.stream.schema, where=self.stream.name)
+        if not table.num_rows:
+            return 0
+        check_rows(table, self.stream, now=self._now(), where=self.stream.name)
+        try:
+            for batch in table.combine_chunks().to_batches(max_chunksize=self._chunk):
+                self._append(batch)
+            self._writer.commit()
+        except BaseException:
+            self._writer.abort()
+            raise
+        return int(table.num_rows)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _append(self, batch: pa.RecordBatch) -> None:
+        if not self.stream.key:
+            self._appender.append(self._turn % self.stream.partitions, batch)
+            self._turn += 1
+            return
+        for partition, indices in split(batch, self.stream.key, self.stream.partitions):
+            self._appender.append(partition, batch.take(pa.array(indices)))

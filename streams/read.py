@@ -1,0 +1,278 @@
+"""Reading a stream: from the messages of one partition to batches with addresses, event times and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from streams.codecs import Codec, codec
+from streams.evolution import project
+from streams.log.protocol import Corrupt, Log
+from streams.message import (
+    BEGINNING,
+    END,
+    LAST,
+    PARENTS,
+    PRODUCER,
+    SCHEMA,
+    TASK,
+    WATERMARK,
+    Fetched,
+    Headers,
+    unpack_int,
+)
+from streams.message import header as header_of
+from streams.parents import Addresses
+from streams.schema import Schema
+from streams.stream import Stream
+
+Times = npt.NDArray[np.int64]
+
+#: Messages of other people's making carry no batch boundaries: they are cut after so many rows at the latest.
+LARGEST_FOREIGN_BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One batch as it lies in a partition.
+
+    `first` and `end` are the offsets it spans (`end` excluded). `writer` is the task that wrote it, "" for a
+    stream written from outside. `bound`: no row of this or a later batch of the same writer is earlier, late rows
+    aside; what is earlier is late. `watermark` and `seen` (latest event time so far) are what a reader
+    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers.
+    """
+
+    stream: str
+    partition: int
+    writer: str
+    first: int
+    end: int
+    rows: pa.RecordBatch
+    addresses: Addresses
+    times: Times
+    bound: int
+    watermark: int
+    seen: int
+    unattributed: int = 0
+    failure: Corrupt | None = None
+    parents: bytes | None = None
+    headers: Headers = ()
+
+    @property
+    def late(self) -> npt.NDArray[np.bool_] | None:
+        if self.bound == BEGINNING or not len(self.times) or int(self.times.min()) >= self.bound:
+            return None
+        return self.times < self.bound
+
+
+def event_times(rows: pa.RecordBatch, time: str | None) -> Times:
+    """Event times in microseconds since 1970, shape (n,); BEGINNING where the stream has no event time or the
+    row's is null."""
+    if time is None:
+        return np.broadcast_to(np.int64(BEGINNING), rows.num_rows)
+    column = rows.column(rows.schema.get_field_index(time))
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us"))
+    elif column.type.unit != "us":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    values = column.view(pa.int64()) if column.null_count == 0 else column.view(pa.int64()).fill_null(BEGINNING)
+    return values.to_numpy(zero_copy_only=False)
+
+
+class PartitionReader:
+    """Reads one partition of a stream, batch by batch, through the reader's own schema.
+
+    `columns` are the fields to hand out (all by default). `outside` says that the stream is not written by an
+    operator or source: then its bounds come from its event times and declared lateness, continued
+    from `watermark` and `seen`. Damaged messages come as an `Arrived` with `failure` set and no rows.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        stream: Stream,
+        partition: int,
+        schemas: Callable[[int], Schema],
+        *,
+        position: int = 0,
+        columns: Sequence[str] | None = None,
+        outside: bool = False,
+        watermark: int = BEGINNING,
+        seen: int = BEGINNING,
+    ) -> None:
+        self.stream = stream
+        self.partition = partition
+        self.position = position
+        self.at_end = False
+        self._log = log
+        self._schemas = schemas
+        self.outside = outside
+        self._watermark = watermark
+        self._seen = seen
+        self._wanted = stream.schema.arrow.names if columns is None else list(columns)
+        read = set(self._wanted) | ({stream.time} if stream.time else set())
+        self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
+        self._codecs: dict[int, Codec] = {}
+
+    def fetch(self, max_bytes: int = 4 << 20, *, until: int | None = None) -> list[Arrived]:
+        """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
+        before that offset."""
+        while True:
+            fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+            found = self._cut(fetched, until)
+            if found or not len(fetched):
+                break
+            reached = fetched.next
+            if until is not None and reached >= until:
+                break
+            max_bytes *= 2
+            again = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+            if again.next == reached:
+                break
+        self.at_end = not found
+        return found
+
+    def _cut(self, fetched: Fetched, until: int | None) -> list[Arrived]:
+        found = []
+        for start, stop in self._groups(fetched):
+            end = fetched.offsets[stop - 1] + 1
+            if until is not None and end > until:
+                break
+            found.append(self._arrive(fetched, start, stop))
+            self.position = end
+        if found and len(fetched) and found[-1].end == fetched.offsets[-1] + 1:
+            self.position = fetched.next
+        return found
+
+    def _groups(self, fetched: Fetched) -> list[tuple[int, int]]:
+        """Index ranges of the messages that make one batch each; an unfinished batch at the end is left out."""
+        count = len(fetched)
+        if not self.stream.row_coded:
+            return [(index, index + 1) for index in range(count)]
+        groups = []
+        start = 0
+        ours = False
+        # One pass over messages, as their boundaries are in their headers; rows are decoded in bulk afterwards.
+        for index, headers in enumerate(fetched.headers):
+            attributed = header_of(headers, PRODUCER) is not None
+            if index > start and attributed != ours:
+                groups.append((start, index))
+                start = index
+            ours = attributed
+            if header_of(headers, LAST) is not None or (index + 1 - start >= LARGEST_FOREIGN_BATCH and not ours):
+                groups.append((start, index + 1))
+                start = index + 1
+        if start < count and not ours:
+            groups.append((start, count))
+        return groups
+
+    def _arrive(self, fetched: Fetched, start: int, stop: int) -> Arrived:
+        headers = fetched.headers[stop - 1]
+        offsets = fetched.offsets[start:stop]
+        first, end = offsets[0], offsets[-1] + 1
+        failure = None
+        try:
+            rows = self._decode(fetched, start, stop)
+            times = event_times(rows, self.stream.time)
+        except Corrupt as error:
+            failure = Corrupt(
+                error.what,
+                where=f"{self.stream.name} {self.partition}:{first}"
+                + (f" to {end - 1}" if end - first > 1 else "")
+                + (f", {error.where}" if error.where else ""),
+                fix="The message stays in the log. Declare on_error='quarantine' on the operator to go on without it, "
+                "or republish the rows and move on." + (f" {error.fix}" if error.fix else ""),
+            )
+            rows = _no_rows(self._reader)
+            times = event_times(rows, self.stream.time)
+        if self.stream.row_coded:
+            addresses = Addresses.of_offsets(self.stream.name, self.partition, offsets if failure is None else [])
+        else:
+            addresses = Addresses.of_message(self.stream.name, self.partition, first, rows.num_rows)
+        task = header_of(headers, TASK)
+        bound = self._bound(headers, times)
+        return Arrived(
+            self.stream.name,
+            self.partition,
+            "" if self.outside or task is None else task.decode(),
+            first,
+            end,
+            rows if rows.schema.names == self._wanted else rows.select(self._wanted),
+            addresses,
+            times,
+            bound,
+            self._watermark,
+            self._seen,
+            0 if header_of(headers, PRODUCER) is not None else stop - start,
+            failure,
+            header_of(headers, PARENTS),
+            headers,
+        )
+
+    def _bound(self, headers: Headers, times: Times) -> int:
+        if self.stream.time is None:
+            return BEGINNING
+        if not self.outside:
+            stated = header_of(headers, WATERMARK)
+            return BEGINNING if stated is None else unpack_int(stated)
+        known = times[times != BEGINNING]
+        if not len(known):
+            return self._watermark
+        self._seen = max(self._seen, int(known.max()))
+        behind = self._seen - self.stream.lateness
+        bound = max(self._watermark, min(int(known.min()), behind))
+        self._watermark = max(bound, behind)
+        return bound
+
+    def _decode(self, fetched: Fetched, start: int, stop: int) -> pa.RecordBatch:
+        if not self.stream.row_coded:
+            value = fetched.values[start]
+            if value is None:
+                return _no_rows(self._reader)
+            return project(self._codec(self._schema_id(fetched, start)).decode([value]), self._reader)
+        ids = [self._schema_id(fetched, index) for index in range(start, stop)]
+        parts = []
+        run = 0
+        for index in range(1, len(ids) + 1):
+            if index == len(ids) or ids[index] != ids[run]:
+                values = [_present(value, self.stream.name) for value in fetched.values[start + run : start + index]]
+                parts.append(project(self._codec(ids[run]).decode(values), self._reader))
+                run = index
+        if len(parts) == 1:
+            return parts[0]
+        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+    def _schema_id(self, fetched: Fetched, index: int) -> int:
+        stated = header_of(fetched.headers[index], SCHEMA)
+        if stated is not None:
+            return unpack_int(stated)
+        value = fetched.values[index]
+        if self.stream.codec == "avro" and value is not None and len(value) >= 5 and value[0] == 0:
+            return int.from_bytes(value[1:5], "big")
+        return 0
+
+    def _codec(self, schema_id: int) -> Codec:
+        known = self._codecs.get(schema_id)
+        if known is None:
+            schema = self._schemas(schema_id) if schema_id else self.stream.schema
+            known = self._codecs[schema_id] = codec(self.stream.codec, schema, schema_id)
+        return known
+
+
+def _present(value: bytes | None, stream: str) -> bytes:
+    if value is None:
+        raise Corrupt(
+            "A message without a value", where=stream, fix="Only tables may hold such messages (a removed key)."
+        )
+    return value
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+__all__ = ["BEGINNING", "END", "Arrived", "PartitionReader", "event_times"]

@@ -1,0 +1,157 @@
+"""Sources: outside data, read in fixed row counts from any row on, so that a cursor is all there is to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from catalog.errors import HeadwaterError
+from streams.conform import conform
+from streams.schema import Schema
+from streams.stream import Stream
+
+#: Rows in one batch of a source, unless declared otherwise.
+CHUNK = 1_000
+
+
+class SourceError(HeadwaterError):
+    """Outside data that cannot be read."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Source:
+    """Outside data for a stream, replayed in its own order, `chunk` rows a batch.
+
+    `data` is a path (.csv, .jsonl, .ndjson, .parquet), an Arrow table, a DataFrame, or a function without arguments
+    that returns one; a function is called only where the source runs.
+    """
+
+    name: str
+    stream: Stream
+    data: Any
+    chunk: int = CHUNK
+
+    def batches(self, cursor: int) -> Iterator[pa.RecordBatch]:
+        """Batches of exactly `chunk` rows (the last may be shorter), from row `cursor` on, as the stream's schema.
+
+        SchemaError if rows do not fit it, SourceError if the data cannot be read.
+        """
+        rows = cursor
+        for table in _cut(_read(self.data, self.stream.schema, self.name), cursor, self.chunk):
+            where = f"{self.name} rows {rows} to {rows + table.num_rows - 1}"
+            rows += table.num_rows
+            yield _one_batch(conform(table, self.stream.schema, where=where))
+
+
+def _read(data: Any, schema: Schema, where: str) -> Iterator[Any]:
+    if isinstance(data, str | Path):
+        yield from _read_file(Path(data), schema, where)
+    elif callable(data) and not hasattr(data, "__arrow_c_stream__"):
+        yield data()
+    else:
+        yield data
+
+
+def _read_file(path: Path, schema: Schema, where: str) -> Iterator[pa.RecordBatch]:
+    readers: dict[str, Callable[[Path, Schema], Iterator[pa.RecordBatch]]] = {
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+        ".jsonl": _read_json_lines,
+        ".ndjson": _read_json_lines,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise SourceError(
+            f"Files of kind {path.suffix or '(none)'} cannot be read",
+            where=f"{where}: {path}",
+            fix=f"Use one of {', '.join(sorted(readers))}, or pass an Arrow table or DataFrame.",
+        )
+    try:
+        yield from reader(path, schema)
+    except FileNotFoundError as error:
+        raise SourceError("There is no such file", where=f"{where}: {path}", fix="Check the path.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"The file cannot be read: {error}",
+            where=f"{where}: {path}",
+            fix="Mend the file; rows before this place are published, and the source goes on behind them.",
+        ) from error
+
+
+def _read_csv(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={field.name: field.type for field in schema.arrow},
+        null_values=["", "NA", "NULL", "null", "NaN", "nan"],
+        strings_can_be_null=True,
+    )
+    yield from pyarrow.csv.open_csv(path, convert_options=convert)
+
+
+def _read_parquet(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        yield from file.iter_batches()
+
+
+def _read_json_lines(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
+    options = pyarrow.json.ParseOptions(explicit_schema=schema.arrow, unexpected_field_behavior="error")
+    with path.open("rb") as file:
+        while lines := list(islice(file, 50_000)):
+            joined = pa.BufferReader(b"".join(lines))
+            yield from pyarrow.json.read_json(joined, parse_options=options).to_batches()
+
+
+def _cut(parts: Iterator[Any], cursor: int, chunk: int) -> Iterator[pa.Table]:
+    """The rows from `cursor` on in tables of exactly `chunk` rows, whatever the sizes of the parts."""
+    skip = cursor
+    kept: list[pa.Table] = []
+    size = 0
+    for part in parts:
+        table = _as_table(part)
+        if skip >= table.num_rows:
+            skip -= table.num_rows
+            continue
+        table = table.slice(skip)
+        skip = 0
+        kept.append(table)
+        size += table.num_rows
+        while size >= chunk:
+            whole = pa.concat_tables(kept) if len(kept) > 1 else kept[0]
+            full = size - size % chunk
+            for start in range(0, full, chunk):
+                yield whole.slice(start, chunk)
+            kept = [whole.slice(full)]
+            size -= full
+    if size:
+        yield pa.concat_tables(kept)
+
+
+def _as_table(data: Any) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    if hasattr(data, "iloc"):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    if isinstance(data, list):
+        return pa.Table.from_pylist(data)
+    raise SourceError(
+        f"Data of type {type(data).__name__} cannot be read",
+        fix="Pass a path, an Arrow table, a DataFrame, a list of dicts, or a function that returns one.",
+    )
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else table.schema.empty_table().to_batches()[0]
