@@ -1,0 +1,263 @@
+"""The hub: one connection to a log and its catalog, through which everything is declared, published, run and found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from catalog import Catalog, Difference, NotRegistered, Registration
+from catalog.lineage import Graph
+from catalog.search import Hit
+from headwater import platform
+from headwater.config import Config
+from operators.engines import embedded
+from operators.execution.plan import Plan
+from operators.execution.task import Context
+from operators.pipeline import Pipeline
+from streams.log import Log, open_log
+from streams.lookup import TableView
+from streams.publish import Publisher
+from streams.read import PartitionReader
+from streams.register import compatible, spec_of, stream_of
+from streams.rows import Rows, read_rows, rows_of
+from streams.schema import Schema
+from streams.stream import Stream
+
+
+def microseconds() -> int:
+    """The time of day, in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class Hub:
+    """Streams, their rows and their history, in one place. Close it when done, or use it in a `with` block.
+
+    `clock` gives the time of day in microseconds.
+    """
+
+    def __init__(self, config: Config, *, clock: Callable[[], int] = microseconds) -> None:
+        self.config = config
+        self.clock = clock
+        config.workspace.mkdir(parents=True, exist_ok=True)
+        self.log: Log = open_log(config.log)
+        self.catalog = Catalog(config.catalog, clock=clock)
+        self._schemas: dict[int, Schema] = {}
+        self._streams: dict[str, tuple[Stream, int]] = {}
+        self._publishers: dict[str, Publisher] = {}
+        self._views: dict[str, TableView] = {}
+
+    # Declaring
+
+    def register(self, pipeline: Pipeline, *, dry_run: bool = False) -> Registration | list[Difference]:
+        """Put a pipeline's streams and operators into the catalog and make their topics; the same again changes nothing.
+
+        With `dry_run`, gives the differences to the catalog and changes nothing. Incompatible names every reason
+        why the change cannot be made; then nothing of it is.
+        """
+        pipeline.plan()
+        spec = platform.complete(pipeline)
+        if dry_run:
+            return self.catalog.difference(spec)
+        registration = self.catalog.register(spec, compatible=compatible)
+        self.log.create(platform.topics(pipeline))
+        self._streams.clear()
+        self._publishers.clear()
+        platform.pump(self.catalog, self.log)
+        return registration
+
+    def register_stream(self, stream: Stream, *, document: str | None = None) -> None:
+        """Register one stream by itself, outside of any pipeline."""
+        self.catalog.register_stream(spec_of(stream, document=document), compatible=compatible)
+        self.log.create([platform.topic_of(stream)])
+        self._streams.pop(stream.name, None)
+        platform.pump(self.catalog, self.log)
+
+    def stream(self, name: str) -> Stream:
+        """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
+        return self._registered(name)[0]
+
+    # Rows
+
+    def publish(self, stream: Stream | str, data: Any) -> int:
+        """Publish rows: anything with the Arrow interface, a DataFrame, dicts. Gives their number once they are durable.
+
+        NotRegistered, SchemaError or PublishError, and nothing written, if the catalog does not hold the stream or any
+        row does not fit it.
+        """
+        name = stream if isinstance(stream, str) else stream.name
+        publisher = self._publishers.get(name)
+        if publisher is None:
+            registered, schema_id = self._registered(name)
+            publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
+            self._publishers[name] = publisher
+            self.catalog.observe("writes", self.config.service, name)
+        return publisher.publish(data)
+
+    def read(
+        self,
+        stream: Stream | str,
+        *,
+        last: int | None = None,
+        columns: list[str] | None = None,
+        ranges: dict[int, tuple[int, int]] | None = None,
+    ) -> Rows:
+        """Rows with their addresses: all, the `last` so many, or those of offset `ranges` {partition: (first, end)}."""
+        registered = self._readable(stream)
+        return read_rows(self.log, registered, self.schema, last=last, columns=columns, ranges=ranges)
+
+    def subscribe(self, stream: Stream | str, *, start: str = "end", poll: float = 0.5) -> Iterator[Rows]:
+        """Rows as they are appended, batch by batch, for ever; `start` is "end" or "beginning". Gives empty Rows after
+        `poll` seconds without any, so that the caller can stop."""
+        registered = self._readable(stream)
+        self.catalog.observe("reads", self.config.service, registered.name)
+        bounds = self.log.bounds(registered.name)
+        readers = [
+            PartitionReader(
+                self.log, registered, number, self.schema, position=end if start == "end" else first
+            )
+            for number, (first, end) in enumerate(bounds)
+        ]
+        while True:
+            version = self.log.version()
+            found = [batch for reader in readers for batch in reader.fetch()]
+            yield rows_of(registered, found)
+            if not found:
+                self.log.wait(poll, version)
+
+    def lookup(self, table: Stream | str, key: Any) -> dict[str, Any] | None:
+        """The latest row of a key of a table, or None."""
+        registered = self._readable(table)
+        view = self._views.get(registered.name)
+        if view is None:
+            view = self._views[registered.name] = TableView(self.log, registered, self.schema)
+        row = view.get(key)
+        return None if row is None else dict(row)
+
+    # Running
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        *,
+        until: embedded.Until | None = None,
+        workers: int = 1,
+        max_wait: float | None = 5.0,
+        watch: Callable[[], None] | None = None,
+    ) -> embedded.RunReport:
+        """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
+
+        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run.
+        """
+        self.register(pipeline)
+        plan = self.plan(pipeline)
+        context = self.context(plan)
+        try:
+            return embedded.run(
+                plan,
+                context,
+                until=until,
+                workers=workers,
+                leases=self.log.leases if workers > 1 else None,
+                max_wait=max_wait,
+                watch=watch,
+                prepare=self._prepare,
+            )
+        finally:
+            self.sync()
+
+    def plan(self, pipeline: Pipeline) -> Plan:
+        """The pipeline's plan, with the writers of streams that other pipelines write."""
+        return pipeline.plan(platform.foreign_writers(self.catalog, pipeline))
+
+    def context(self, plan: Plan, *, parents: bool = True) -> Context:
+        """What tasks of the plan need, with the schemas of all its streams read."""
+        schema_ids = {name: self._registered(name)[1] for name in plan.streams()}
+        for schema_id in schema_ids.values():
+            self.schema(schema_id)
+        return Context(
+            log=self.log,
+            schema=self.schema,
+            schema_id=schema_ids.__getitem__,
+            run=uuid4().hex[:10],
+            engine="embedded",
+            now=self.clock,
+            owner="",
+            parents=parents,
+        )
+
+    def sync(self) -> None:
+        """Bring the catalog up to date with the log: runs, ranges and observed lineage; and the other way round, the
+        catalog's changes to the stream `headwater.catalog`."""
+        platform.pump(self.catalog, self.log)
+        platform.follow(self.catalog, self.log)
+
+    # Finding
+
+    def search(self, question: str, *, limit: int = 10) -> list[Hit]:
+        """What the catalog holds about a question in plain words, best first."""
+        return self.catalog.search(question, limit=limit)
+
+    def lineage(self, name: str, **options: Any) -> Graph:
+        """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
+        return self.catalog.lineage(name, **options)
+
+    def schema(self, schema_id: int) -> Schema:
+        """A schema by its id in the catalog."""
+        known = self._schemas.get(schema_id)
+        if known is None:
+            known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
+        return known
+
+    def close(self) -> None:
+        for publisher in self._publishers.values():
+            publisher.close()
+        self.log.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Hub(log={self.config.log!r}, catalog={self.config.catalog!r})"
+
+    def _registered(self, name: str) -> tuple[Stream, int]:
+        known = self._streams.get(name)
+        if known is None:
+            record = self.catalog.stream(name)
+            known = self._streams[name] = (stream_of(record.spec), record.schema_id)
+        return known
+
+    def _readable(self, stream: Stream | str) -> Stream:
+        name = stream if isinstance(stream, str) else stream.name
+        registered = self._registered(name)[0]
+        if registered.role == "state":
+            raise NotRegistered(
+                "A state stream holds an operator's memory, not rows", where=name, fix="Read the operator's outputs."
+            )
+        return registered
+
+    def _prepare(self, context: Context) -> Context:
+        """A context for a forked worker process: with connections of its own."""
+        from dataclasses import replace
+
+        hub = Hub(self.config, clock=self.clock)
+        hub._schemas.update(self._schemas)
+        return replace(context, log=hub.log, schema=hub.schema, owner=hub.log.leases.owner_name())
+
+
+def connect(
+    workspace: str | Path | None = None,
+    *,
+    log: str | None = None,
+    catalog: str | None = None,
+    service: str | None = None,
+) -> Hub:
+    """Connect to a log and catalog: named here, in the environment (HEADWATER_…) or in headwater.toml; by default
+    embedded ones in the folder `.headwater`, made if they are not there."""
+    return Hub(Config.find(workspace=workspace, log=log, catalog=catalog, service=service))

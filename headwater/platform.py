@@ -1,0 +1,155 @@
+"""The platform's own streams: progress and state of operators, the catalog's changes; and the catalog kept in step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pyarrow as pa
+
+from catalog import Catalog, PipelineSpec
+from operators.execution.plan import Node
+from operators.execution.progress import progress_topic, state_topic
+from operators.pipeline import Pipeline
+from streams.log import Log, Topic
+from streams.register import spec_of
+from streams.schema import Schema
+from streams.stream import Stream
+
+CHANGES = "headwater.catalog"
+
+_PROGRESS = pa.schema(
+    [
+        pa.field("operator", pa.string(), nullable=False),
+        pa.field("task", pa.int64(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("run", pa.string(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("at", pa.int64(), nullable=False),
+        pa.field("watermark", pa.int64(), nullable=False),
+        pa.field("clock", pa.int64(), nullable=False),
+        pa.field("ended", pa.bool_(), nullable=False),
+    ]
+)
+_STATE = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("value", pa.binary())])
+
+
+def progress_stream(node: Node) -> Stream:
+    return Stream(
+        progress_topic(node.name),
+        Schema(_PROGRESS),
+        codec="json",
+        partitions=node.tasks,
+        role="progress",
+        description=f"What each transaction of {node.name} took and made.",
+    )
+
+
+def state_stream(node: Node) -> Stream:
+    return Stream(
+        state_topic(node.name),
+        Schema(_STATE),
+        partitions=node.tasks,
+        role="state",
+        description=f"The memory of {node.name}, one partition a task.",
+    )
+
+
+def own_streams(pipeline: Pipeline) -> list[Stream]:
+    """The streams that the platform keeps for a pipeline's operators and sources."""
+    found = []
+    for node in pipeline.nodes.values():
+        found.append(progress_stream(node))
+        if node.operator is not None:
+            found.append(state_stream(node))
+    return [replace(stream, owner=pipeline.owner) for stream in found]
+
+
+def complete(pipeline: Pipeline) -> PipelineSpec:
+    """The pipeline as the catalog takes it, with the platform's own streams."""
+    spec = pipeline.spec()
+    own = tuple(spec_of(stream, pipeline=pipeline.name) for stream in own_streams(pipeline))
+    return replace(spec, streams=spec.streams + own)
+
+
+def topic_of(stream: Stream) -> Topic:
+    return Topic(
+        stream.name,
+        stream.partitions,
+        retention=stream.retention,
+        compact=stream.kind == "table" or stream.role == "state",
+    )
+
+
+def topics(pipeline: Pipeline) -> list[Topic]:
+    return [topic_of(stream) for stream in [*pipeline.streams.values(), *own_streams(pipeline)]]
+
+
+def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str, int, bool]]:
+    """Who writes the streams that the pipeline reads and does not write itself: operator, tasks, keeps_partition."""
+    written = {stream.name for node in pipeline.nodes.values() for stream in node.outputs}
+    read = {given.stream.name for node in pipeline.nodes.values() for given in node.inputs}
+    found = {}
+    for name in sorted(read - written):
+        writer = catalog.writer_of(name) if catalog.has_stream(name) else None
+        if writer is not None:
+            params = catalog.operator(writer).spec.params
+            found[name] = (writer, int(params["tasks"]), bool(params["keeps_partition"]))
+    return found
+
+
+def pump(catalog: Catalog, log: Log) -> None:
+    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once."""
+    waiting = catalog.outbox(1000)
+    if not waiting:
+        return
+    log.create([Topic(CHANGES, 1)])
+    writer = log.writer(f"{CHANGES}/0")
+    try:
+        while waiting:
+            newest = log.last(CHANGES, 0)
+            known = orjson.loads(newest.values[-1] or b"{}")["id"] if len(newest) else 0
+            fresh = [(id, change) for id, change in waiting if id > known]
+            if fresh:
+                values = [orjson.dumps({"id": id, "change": change}) for id, change in fresh]
+                writer.append(CHANGES, 0, [None] * len(values), values, ())
+                writer.commit()
+            catalog.outbox_done([id for id, _ in waiting])
+            waiting = catalog.outbox(1000)
+    finally:
+        writer.close()
+
+
+def follow(catalog: Catalog, log: Log) -> int:
+    """Bring the catalog's runs, ranges and observed lineage up to date with the progress streams; how many rows."""
+    applied = 0
+    for record in catalog.streams(roles=["progress"], limit=100_000):
+        topic = record.spec.name
+        known = catalog.progress_position(topic)
+        rows = []
+        for partition, (_, end) in enumerate(log.bounds(topic)):
+            position = known.get(partition, -1) + 1
+            while position < end:
+                fetched = log.read(topic, partition, position)
+                if not len(fetched):
+                    break
+                rows += [
+                    (partition, offset, orjson.loads(value or b"{}"))
+                    for offset, value in zip(fetched.offsets, fetched.values, strict=True)
+                ]
+                position = fetched.next
+        if rows:
+            applied += catalog.apply_progress(topic, rows)
+    return applied
+
+
+def rebuild(catalog: Catalog, log: Log) -> int:
+    """Make an empty catalog anew from the log; gives the number of changes and progress rows applied."""
+    changes = []
+    position = 0
+    while len(fetched := log.read(CHANGES, 0, position)):
+        changes += [orjson.loads(value or b"{}")["change"] for value in fetched.values]
+        position = fetched.next
+    catalog.apply_changes(changes)
+    return len(changes) + follow(catalog, log)
