@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -83,7 +82,6 @@ def pack_headers(headers: Headers) -> bytes:
     )
 
 
-@lru_cache(maxsize=4096)
 def unpack_headers(data: bytes) -> Headers:
     found = []
     at = 0

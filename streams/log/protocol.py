@@ -83,7 +83,8 @@ class Writer(Protocol):
 
     def flush(self) -> list[Placed]:
         """Fix the offsets of all appends since the last flush of this transaction, one entry an append, in
-        order. Raises Fenced, LogBusy or LogFull; the transaction is then gone."""
+        order (`last` is `first` - 1 for an append of nothing). Other writers may have to wait until `commit` or
+        `abort`. Raises Fenced, LogBusy or LogFull; the transaction is then gone."""
 
     def commit(self) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
@@ -100,6 +101,9 @@ class Log(Protocol):
     def create(self, topics: Iterable[Topic]) -> None:
         """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise."""
 
+    def topics(self) -> list[Topic]:
+        """All topics, by name."""
+
     def bounds(self, topic: str) -> list[tuple[int, int]]:
         """For each partition its first readable offset and the offset after its last committed message.
         UnknownTopic."""
@@ -108,6 +112,9 @@ class Log(Protocol):
         """Committed messages from `offset` on, up to about `max_bytes` (at least one message if there is
         one); empty at the end. Never waits, holds nothing open afterwards. An offset before the first readable
         one starts there. UnknownTopic."""
+
+    def last(self, topic: str, partition: int, count: int = 1) -> Fetched:
+        """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
 
     def writer(self, task: str, owner: str = "") -> Writer:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this
