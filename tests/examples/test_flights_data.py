@@ -104,6 +104,14 @@ def test_every_field_is_described_in_the_order_of_the_columns(tables: dict[str, 
     assert data.DESCRIPTIONS[name]
 
 
+@pytest.mark.parametrize("name", list(data.FIELDS))
+def test_the_reference_names_every_stream_and_field(name: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "flights-data.md").read_text()
+    assert name in page
+    assert {field for field in data.FIELDS[name] if f"`{field}`" not in page} == set()
+    assert f"{ROWS[name]:,}" in page
+
+
 def test_every_timestamp_is_in_utc(tables: dict[str, pa.Table]) -> None:
     kinds = {field.type for table in tables.values() for field in table.schema if pa.types.is_timestamp(field.type)}
     assert kinds == {pa.timestamp("us", "UTC")}
