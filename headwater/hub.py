@@ -18,6 +18,7 @@ from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.leases import owner_name
 from streams.lookup import TableView
 from streams.publish import Publisher
 from streams.read import PartitionReader
@@ -248,7 +249,7 @@ class Hub:
 
         hub = Hub(self.config, clock=self.clock)
         hub._schemas.update(self._schemas)
-        return replace(context, log=hub.log, schema=hub.schema, owner=hub.log.leases.owner_name())
+        return replace(context, log=hub.log, schema=hub.schema, owner=owner_name())
 
 
 def connect(

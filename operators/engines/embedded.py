@@ -186,6 +186,12 @@ class _Supervisor:
                 self._idle_at.pop(pipe, None)
             elif kind == "failed":
                 self._report.failed.update(value)
+            elif kind == "crashed":
+                raise RunFailed(
+                    f"A worker process could not go on: {value}",
+                    where=self._plan.name,
+                    fix="Nothing was lost; mend the cause and run again.",
+                )
         if self._until is None or not self._quiet():
             return False
         return not self._force()
@@ -250,45 +256,42 @@ def _worker_process(
     parent: int,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    context = prepare(context)
-    leases: Leases = context.log.leases  # type: ignore[attr-defined]
     number, planned = place
-    worker = Worker(plan, context, leases, max_wait=None if until else max_wait, number=number, planned=planned)
-    told: tuple[str, Any] = ("busy", None)
-    failed: set[str] = set()
-    stopping = False
+    try:
+        context = prepare(context)
+        leases: Leases = context.log.leases  # type: ignore[attr-defined]
+        wait_at_most = None if until else max_wait
+        worker = Worker(plan, context, leases, max_wait=wait_at_most, number=number, planned=planned)
+        try:
+            _serve(worker, plan, context, pipe, parent)
+        finally:
+            worker.close()
+    except (EOFError, BrokenPipeError):
+        logger.info("the supervisor is gone; worker %d stops", number)
+    except Exception as error:
+        logger.exception("worker %d cannot go on", number)
+        pipe.send(("crashed", f"{type(error).__name__}: {error}"))
 
-    def tell(message: tuple[str, Any]) -> None:
-        nonlocal told
+
+def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, parent: int) -> None:
+    """Work until told to stop, and tell the supervisor when there is nothing to do and when there is again."""
+    told: tuple[str, Any] = ("busy", None)
+    known: set[str] = set()
+    while os.getppid() == parent:
+        before = _position(plan, context)
+        happened = worker.run_pass(stop=lambda: pipe.poll(0))
+        new = {name: str(error) for name, error in worker.failed.items() if name not in known}
+        if new:
+            known |= set(new)
+            pipe.send(("failed", new))
+        message: tuple[str, Any] = ("busy", None) if happened else ("idle", (before, len(worker.tasks)))
         if message != told:
             pipe.send(message)
             told = message
-
-    def hear(timeout: float) -> None:
-        nonlocal stopping
+        timeout = 0.0 if happened else IDLE_SECONDS
         while pipe.poll(timeout):
             kind, value = pipe.recv()
             if kind == "stop":
-                stopping = True
                 return
             pipe.send(("forced", worker.force(outside_only=value)))
-            timeout = 0
-
-    try:
-        while not stopping and os.getppid() == parent:
-            before = _position(plan, context)
-            happened = worker.run_pass(stop=lambda: pipe.poll(0))
-            new = {name: str(error) for name, error in worker.failed.items() if name not in failed}
-            if new:
-                failed |= set(new)
-                pipe.send(("failed", new))
-            if happened:
-                tell(("busy", None))
-                hear(0)
-            else:
-                tell(("idle", (before, len(worker.tasks))))
-                hear(IDLE_SECONDS)
-    except (EOFError, BrokenPipeError):
-        logger.info("the supervisor is gone; worker %d stops", number)
-    finally:
-        worker.close()
+            timeout = 0.0
