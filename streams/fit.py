@@ -143,16 +143,18 @@ class Fitting:
         return pa.StructArray.from_arrays(columns, fields=fields, mask=column.is_null())
 
 
-def first_failing(column: Any, attempt: Callable[[Any], object]) -> int:
-    """The position of the first value for which `attempt` raises pa.ArrowInvalid on a slice, by bisection;
-    `attempt` is known to fail on the whole."""
-    low, high = 0, len(column)
+def first_failing(
+    values: Any, attempt: Callable[[Any], object], errors: tuple[type[BaseException], ...] = (pa.ArrowInvalid,)
+) -> int:
+    """The position of the first value for which `attempt`, given a slice, raises one of the errors, by bisection;
+    `attempt` is known to fail on the whole, and to fail on a slice if and only if it fails on one of its values."""
+    low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            attempt(column[low:middle])
+            attempt(values[low:middle])
             low = middle
-        except pa.ArrowInvalid:
+        except errors:
             high = middle
     return low
 
