@@ -13,7 +13,7 @@ import pyarrow.json
 from streams.codecs.base64 import from_base64, to_base64
 from streams.codecs.undecodable import decode_or_name
 from streams.conform import check_fits
-from streams.nested import list_offsets, rebuild
+from streams.nested import list_array, rebuild
 from streams.quoting import offsets_and_data, quoted
 from streams.schema import Schema
 from streams.types import SchemaError, is_list, is_nested
@@ -68,6 +68,8 @@ class JsonCodec:
         if text.count(b"\n") >= len(values) or b"\r" in text:
             unbroken = [value.replace(b"\n", b" ").replace(b"\r", b" ") for value in values]
             text = b"".join((b'{"v":', b'}\n{"v":'.join(unbroken), b"}"))
+        if not text.isascii():
+            text.decode()
         reading = pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
         table = pa.json.read_json(pa.py_buffer(text), read_options=reading, parse_options=self._parsing)
         if table.num_rows != len(values):
@@ -123,7 +125,8 @@ def _nested(column: pa.Array, path: str, start: int) -> _Texts:
         names = [field.name for field in column.type]
         return _Texts("", _object(names, column.flatten(), f"{path}.", start), "")
     items = _json(pc.list_flatten(column), f"{path}[]", start).array()
-    return _Texts("[", pc.binary_join(pa.ListArray.from_arrays(list_offsets(column), items), ","), "]")
+    lists = list_array(column, items, pa.list_(pa.string()))
+    return _Texts("[", pc.binary_join(lists, ","), "]")
 
 
 def _leaf(column: pa.Array, path: str, start: int) -> _Texts:
