@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.types import SchemaError, is_list, type_text
+from streams.nested import list_array, list_lengths
+from streams.types import SchemaError, is_list, list_type, list_word, type_text
 
 #: Converts an array without nested values to a type; raises pa.ArrowInvalid where a value cannot be converted.
 Cast = Callable[[pa.Array, pa.DataType], pa.Array]
@@ -95,23 +96,13 @@ class Fitting:
         items = self.column(items, field, f"{path}[]", lambda at: row_of(parents[at].as_py()))
         nullable = field.nullable or (not self.strict and column.type.value_field.nullable)
         item = pa.field("item", items.type, nullable)
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        if pa.types.is_fixed_size_list(wanted.type):
-            size = wanted.type.list_size
-            self._lengths(column, lengths, size, path, row_of)
-            kept = column.is_valid().to_numpy(zero_copy_only=False)
-            slots = np.repeat(kept, size)
-            positions = pa.array(np.cumsum(slots) - 1, mask=~slots)
-            kind = pa.list_(item, size)
-            return pa.FixedSizeListArray.from_arrays(items.take(positions), type=kind, mask=column.is_null())
-        large = pa.types.is_large_list(wanted.type)
-        offsets = np.zeros(len(column) + 1, dtype=np.int64 if large else np.int32)
-        np.cumsum(lengths, out=offsets[1:])
-        build = pa.LargeListArray if large else pa.ListArray
-        kind = pa.large_list(item) if large else pa.list_(item)
-        return build.from_arrays(pa.array(offsets), items, type=kind, mask=column.is_null())
+        size = wanted.type.list_size if pa.types.is_fixed_size_list(wanted.type) else 0
+        if size:
+            self._lengths(column, size, path, row_of)
+        return list_array(column, items, list_type(list_word(wanted.type), item, size))
 
-    def _lengths(self, column: pa.Array, lengths: Any, size: int, path: str, row_of: RowOf) -> None:
+    def _lengths(self, column: pa.Array, size: int, path: str, row_of: RowOf) -> None:
+        lengths = list_lengths(column)
         wrong = np.flatnonzero((lengths != size) & column.is_valid().to_numpy(zero_copy_only=False))
         if len(wrong):
             raise self.error(
@@ -143,16 +134,18 @@ class Fitting:
         return pa.StructArray.from_arrays(columns, fields=fields, mask=column.is_null())
 
 
-def first_failing(column: Any, attempt: Callable[[Any], object]) -> int:
-    """The position of the first value for which `attempt` raises pa.ArrowInvalid on a slice, by bisection;
-    `attempt` is known to fail on the whole."""
-    low, high = 0, len(column)
+def first_failing(
+    values: Any, attempt: Callable[[Any], object], errors: tuple[type[BaseException], ...] = (pa.ArrowInvalid,)
+) -> int:
+    """The position of the first value for which `attempt`, given a slice, raises one of the errors, by bisection;
+    `attempt` is known to fail on the whole, and to fail on a slice if and only if it fails on one of its values."""
+    low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            attempt(column[low:middle])
+            attempt(values[low:middle])
             low = middle
-        except pa.ArrowInvalid:
+        except errors:
             high = middle
     return low
 
