@@ -5,11 +5,14 @@ from __future__ import annotations
 import resource
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from streams.log.embedded import EmbeddedLog
+from streams.log.leases import owner_name
+from streams.log.line import Line
 from streams.log.protocol import LogFull, Topic
 
 #: Where each transaction of `commit_for_ever` writes, and how many messages.
@@ -58,10 +61,15 @@ def hold_lock(path: str) -> None:
     print("released", flush=True)
 
 
+def hold_line(path: str) -> None:
+    """Stand at the front of the line of writers until a line of text comes."""
+    with Line(Path(path)).standing(until=time.monotonic() + 60):
+        print("standing", flush=True)
+        sys.stdin.readline()
+
+
 def own_task(path: str, task: str, name: str) -> None:
     """Claim a task and announce a worker for an hour, tell the owner's name, and wait for a line."""
-    from streams.log.leases import owner_name
-
     owner = owner_name(name)
     with EmbeddedLog(path) as log:
         assert log.leases.claim(task, owner, 3600)

@@ -189,8 +189,7 @@ def test_a_damaged_page_is_reported_as_damage(path: Path) -> None:
         file.seek(8192 * 20)
         file.write(b"\xff" * (size - 8192 * 20))
     with EmbeddedLog(path) as log, pytest.raises(Corrupt, match="restore it"):
-        for offset in range(0, 500, 10):
-            log.read("t", 0, offset)
+        log.read("t", 0, 0, max_bytes=1 << 30)
 
 
 def test_damaged_headers_are_reported_with_their_place(log: EmbeddedLog, path: Path) -> None:
@@ -202,7 +201,7 @@ def test_damaged_headers_are_reported_with_their_place(log: EmbeddedLog, path: P
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match="no folder .*missing"):
+    with pytest.raises(LogError, match=r"no folder .*missing"):
         EmbeddedLog(tmp_path / "missing" / "log.db")
 
 

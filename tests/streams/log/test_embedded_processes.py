@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -157,6 +158,40 @@ def test_a_short_lock_is_waited_for(run: Run, log: EmbeddedLog) -> None:
     writer.append("a", 0, [None], [b"1"], ())
     writer.commit()
     assert numbers(log, "a", 0) == [1]
+
+
+def is_taken(path: Path, place: int) -> bool:
+    """True if another process stands at this place in line."""
+    with Path(f"{path}-line").open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except OSError:
+            return True
+    return False
+
+
+def test_processes_write_in_the_order_in_which_they_came(run: Run, log: EmbeddedLog) -> None:
+    writers = [run("commit_many", f"writer/{number}", "1") for number in range(3)]
+    assert [line(writer) for writer in writers] == ["ready"] * 3
+    holder = run("hold_lock")
+    assert line(holder) == "held"
+    for place, writer in enumerate(writers):
+        go_on(writer)
+        until = time.monotonic() + 20
+        while not is_taken(log.path, place) and time.monotonic() < until:
+            time.sleep(0.005)
+    go_on(holder)
+    assert [writer.wait(60) for writer in writers] == [0] * 3
+    assert log.read("a", 0, 0).keys == (b"writer/0", b"writer/1", b"writer/2")
+
+
+def test_a_process_that_stays_in_line_does_not_keep_others_out(run: Run, log: EmbeddedLog, tmp_path: Path) -> None:
+    assert line(run("hold_line")) == "standing"
+    with EmbeddedLog(tmp_path / "log.db", busy_timeout=0.1) as hasty:
+        writer = hasty.writer("task/0")
+        writer.append("a", 0, [None], [b"1"], ())
+        writer.commit()
+        assert numbers(hasty, "a", 0) == [1]
 
 
 def test_reading_goes_on_while_another_process_writes(run: Run, log: EmbeddedLog) -> None:

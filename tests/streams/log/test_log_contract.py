@@ -378,9 +378,13 @@ def test_columns_of_different_length_are_refused(log: Log, keys: Any, values: An
 def test_a_value_that_is_not_bytes_is_refused_and_nothing_written(log: Log, value: Any) -> None:
     log.create([Topic("t", 1)])
     writer = log.writer("task/0")
-    with pytest.raises(LogError):
+
+    def write() -> None:
         writer.append("t", 0, [None, None], [b"fine", value], ())
         writer.commit()
+
+    with pytest.raises(LogError):
+        write()
     writer.abort()
     assert everything(log, "t", 0) == []
 
