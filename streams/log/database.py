@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from streams.log.explain import busy, explained, is_busy
 from streams.log.layout import PAGE, is_fresh, lay_out
+from streams.log.line import Line
 from streams.log.protocol import Fenced, LogBusy, LogError
 
 Synchronous = Literal["full", "normal"]
@@ -42,7 +43,7 @@ class Database:
         self.busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._closed = False
-        self._opened = _Opened()
+        self._opened = _Opened(self.path)
         self._inherited: list[_Opened] = []
         self._prepare()
 
@@ -95,10 +96,16 @@ class Database:
             try:
                 with self.explaining(writing=True):
                     transaction.connection = self._writable(opened, durable)
-                    self._begin_immediate(transaction.connection, deadline)
+                    with opened.line.standing(until=deadline - self.busy_timeout / 2):
+                        self._begin_immediate(transaction.connection, deadline)
+                        if opened.unsettled >= _CHECKPOINT_BYTES:
+                            self._checkpoint(opened)
+                            # Only a transaction that begins after the checkpoint may restart the journal.
+                            transaction.connection.execute("ROLLBACK")
+                            self._begin_immediate(transaction.connection, deadline)
                     transaction.open = True
             except BaseException:
-                self._leave(transaction)
+                self.ended(transaction, committed=False)
                 raise
         return transaction
 
@@ -109,15 +116,14 @@ class Database:
             current.rollback()
 
     def ended(self, transaction: Transaction, *, committed: bool) -> None:
-        """The transaction is over, the next one may begin. The journal is brought home when it has grown."""
-        try:
+        """The transaction is over, the next one may begin."""
+        opened = self._opened
+        with opened.turn:
             if committed:
-                opened = self._here()
                 opened.unsettled += transaction.written + _TRANSACTION_BYTES
-                if opened.unsettled >= _CHECKPOINT_BYTES:
-                    self._checkpoint(opened, transaction.connection)
-        finally:
-            self._leave(transaction)
+            if opened.current is transaction:
+                opened.current = None
+            opened.turn.notify_all()
 
     def version(self) -> int:
         """A number that differs whenever something was committed by anyone in between."""
@@ -145,6 +151,7 @@ class Database:
                 for connection in (*opened.idle, opened.write, opened.watch):
                     if connection is not None:
                         connection.close()
+            opened.line.close()
         self._closed = True
 
     @contextmanager
@@ -161,7 +168,7 @@ class Database:
         if self._opened.pid != os.getpid():
             # A forked child may neither use nor close its parent's connections: they stay referenced, unused.
             self._inherited.append(self._opened)
-            self._opened = _Opened()
+            self._opened = _Opened(self.path)
         return self._opened
 
     def _connect(self) -> sqlite3.Connection:
@@ -200,13 +207,6 @@ class Database:
                 opened.turn.wait(left)
             opened.current = transaction
 
-    def _leave(self, transaction: Transaction) -> None:
-        opened = self._opened
-        with opened.turn:
-            if opened.current is transaction:
-                opened.current = None
-            opened.turn.notify_all()
-
     def _begin_immediate(self, connection: sqlite3.Connection, deadline: float) -> None:
         # SQLite's own waiting backs off to 100 ms, which loses most races against processes that commit in a loop.
         pause = 0.0002
@@ -218,20 +218,15 @@ class Database:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(pause)
-            pause = min(1.5 * pause, 0.002)
+            pause = min(1.5 * pause, 0.001)
 
-    def _checkpoint(self, opened: _Opened, connection: sqlite3.Connection) -> None:
-        # SQLite before 3.51.3 can lose pages when a checkpoint runs beside a commit that restarts the journal. So
-        # no connection checkpoints by itself: the write lock is held here while a second connection does it.
-        # The commit stands even if this fails; whoever commits next tries again.
-        with suppress(sqlite3.OperationalError, LogError):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                with self.reading() as other:
-                    other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                opened.unsettled = 0
-            finally:
-                connection.execute("ROLLBACK")
+    def _checkpoint(self, opened: _Opened) -> None:
+        # SQLite before 3.51.3 can lose pages when a checkpoint runs beside a commit that restarts the journal. So no
+        # connection checkpoints by itself: a second one does it while the write lock is held here. If that fails
+        # nothing is lost, the journal grows until the next try; a full disk shows itself in the commit.
+        with suppress(LogError), self.reading() as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            opened.unsettled = 0
 
     def _prepare(self) -> None:
         if not self.path.parent.is_dir():
@@ -311,6 +306,7 @@ class Transaction:
 class _Opened:
     """What one process has open."""
 
+    path: InitVar[Path]
     pid: int = field(default_factory=os.getpid)
     idle: list[sqlite3.Connection] = field(default_factory=list)
     write: sqlite3.Connection | None = None
@@ -320,3 +316,7 @@ class _Opened:
     turn: threading.Condition = field(default_factory=threading.Condition)
     current: Transaction | None = None
     unsettled: int = 0
+    line: Line = field(init=False)
+
+    def __post_init__(self, path: Path) -> None:
+        self.line = Line(path)

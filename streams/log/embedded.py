@@ -96,7 +96,7 @@ class EmbeddedLog:
         with self._database.reading() as connection:
             # The end is read first: what is committed in between is left for the next call, not skipped.
             end = _end(connection, base)
-            rows, complete = _fetch(connection, base, max(offset, 0), end, max_bytes)
+            rows, complete = _fetch(connection, base, min(max(offset, 0), end), end, max_bytes)
         after = max(offset, end) if complete else rows[-1][0] + 1
         return _fetched(rows, after, f"{topic} {partition}")
 
@@ -108,7 +108,7 @@ class EmbeddedLog:
             rows = connection.execute(
                 "SELECT id - ?, time, key, headers, value FROM message WHERE id >= ? AND id < ?"
                 " ORDER BY id DESC LIMIT ?",
-                (base, base, base + end, count),
+                (base, base, base + end, max(count, 0)),
             ).fetchall()
         return _fetched(rows[::-1], end, f"{topic} {partition}")
 

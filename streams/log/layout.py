@@ -12,6 +12,7 @@ from streams.log.protocol import Corrupt, LogError
 OFFSET_BITS: Final = 40
 PAGE: Final = 8192
 
+_SMALLEST_PAGE: Final = 512
 _APPLICATION: Final = 0x48574C47
 _VERSION: Final = 1
 
@@ -44,6 +45,10 @@ class Slot(NamedTuple):
 
 def is_fresh(connection: sqlite3.Connection, path: Path) -> bool:
     """True for an empty file, False for a log. Corrupt for another SQLite file, LogError for another format."""
+    # SQLite takes any file below its smallest page for an empty one. The size is asked of the file system: opening
+    # and closing the file here would drop the locks that this process holds on it.
+    if 0 < path.stat().st_size < _SMALLEST_PAGE:
+        raise Corrupt("The file is not a log", where=str(path), fix="Name another path for the log.")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
