@@ -37,3 +37,7 @@ class Incompatible(CatalogError):
     """A change that readers or writers of a registered stream could not follow."""
 
     exit_code = 5
+
+
+class CatalogBusy(CatalogError):
+    """Another process held the catalog for longer than the time allowed; nothing was changed."""
