@@ -1,4 +1,4 @@
-"""Which values were seen before: rows as 128-bit fingerprints, and sets of them that are kept in small sorted tables.
+"""Which values were seen before: rows as 128-bit fingerprints, and sets of them that lie in sorted tables.
 
 Fingerprints are equal for equal values on every machine; integers of any width, and dates and times of one unit,
 are equal to each other.
@@ -20,6 +20,8 @@ Words = npt.NDArray[np.uint64]
 
 _SCHEMA: Final = pa.schema([pa.field("high", pa.uint64(), False), pa.field("low", pa.uint64(), False)])
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_TAIL: Final = "tail"
+BLOCK: Final = 1024
 _SEEDS: Final = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))
 
 
@@ -60,34 +62,66 @@ def first_seen(prints: Fingerprints) -> Bools:
 def contained(memory: Memory, prefix: str, prints: Fingerprints) -> Bools:
     """True where a fingerprint is in the set that lies in memory under this prefix."""
     found = np.zeros(len(prints.high), dtype=bool)
-    for name in _segments(memory, prefix):
-        found |= _in_segment(_words(memory[name], 0), _words(memory[name], 1), prints)
+    for name in [name for name in memory if name.startswith(prefix)]:
+        high, low = _prints(memory[name])
+        if name.endswith(_TAIL):
+            order = np.lexsort((low, high))
+            high, low = high[order], low[order]
+        found |= _in_segment(high, low, prints)
     return found
 
 
 def remember(memory: Memory, prefix: str, prints: Fingerprints) -> None:
-    """Add fingerprints that the set does not hold yet.
+    """Add fingerprints that the set does not hold yet, in order.
 
-    The set is a stack of sorted tables, each more than twice as long as the next: adding n of them to N rewrites
-    O(n log N) entries on average, not N.
+    The set lies in sorted segments of BLOCK, 2 BLOCK, 4 BLOCK … entries, one for each bit of their number, and an
+    unsorted tail. So an entry is rewritten once for each doubling of the set, and how it lies depends on the
+    sequence of entries alone, not on the batches in which they came.
     """
     if not len(prints.high):
         return
-    names = _segments(memory, prefix)
-    high, low = prints
-    while names and memory[names[-1]].num_rows <= 2 * len(high):
-        top = memory[names.pop()]
-        high = np.concatenate([_words(top, 0), high])
-        low = np.concatenate([_words(top, 1), low])
-    for name in _segments(memory, prefix)[len(names) :]:
+    tail = memory.get(f"{prefix}{_TAIL}")
+    if tail is not None:
+        prints = _joined([_prints(tail), prints])
+    whole = len(prints.high) // BLOCK * BLOCK
+    if whole:
+        _add_blocks(memory, prefix, Fingerprints(prints.high[:whole], prints.low[:whole]))
+    memory[f"{prefix}{_TAIL}"] = _table(prints.high[whole:], prints.low[whole:])
+
+
+def _add_blocks(memory: Memory, prefix: str, prints: Fingerprints) -> None:
+    there = sorted((name for name in memory if name.startswith(prefix) and not name.endswith(_TAIL)), reverse=True)
+    before = sum(memory[name].num_rows for name in there) // BLOCK
+    after = before + len(prints.high) // BLOCK
+    pieces = [_prints(memory[name]) for name in there] + [prints]
+    levels = [level for level in range(after.bit_length() - 1, -1, -1) if after >> level & 1]
+    # The largest segments that stay as they are come first in the sequence.
+    while levels and there and there[0] == f"{prefix}{levels[0]:02d}":
+        levels.pop(0)
+        there.pop(0)
+        pieces.pop(0)
+    for name in there:
         del memory[name]
-    order = np.lexsort((low, high))
-    table = pa.Table.from_arrays([pa.array(high[order]), pa.array(low[order])], schema=_SCHEMA)
-    memory[f"{prefix}{len(names):03d}"] = table
+    rest = _joined(pieces)
+    start = 0
+    for level in levels:
+        end = start + (BLOCK << level)
+        high, low = rest.high[start:end], rest.low[start:end]
+        order = np.lexsort((low, high))
+        memory[f"{prefix}{level:02d}"] = _table(high[order], low[order])
+        start = end
 
 
-def _segments(memory: Memory, prefix: str) -> list[str]:
-    return [name for name in sorted(memory) if name.startswith(prefix)]
+def _table(high: Words, low: Words) -> pa.Table:
+    return pa.Table.from_arrays([pa.array(high), pa.array(low)], schema=_SCHEMA)
+
+
+def _prints(table: pa.Table) -> Fingerprints:
+    return Fingerprints(_words(table, 0), _words(table, 1))
+
+
+def _joined(parts: Sequence[Fingerprints]) -> Fingerprints:
+    return Fingerprints(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
 
 
 def _words(table: pa.Table, column: int) -> Words:

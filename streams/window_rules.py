@@ -204,7 +204,7 @@ class Covered(StreamRule):
         if rows.num_rows:
             # Late rows could only be held against windows that were judged before they came.
             seen = _distinct([seen, self._pairs(rows, times, every).filter(pc.field("window") >= clock // every)])
-        if seen is not None and seen.num_rows:
+        if seen is not None:
             memory["seen"] = seen
         return found
 
