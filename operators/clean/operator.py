@@ -22,7 +22,7 @@ from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import BEGINNING, END
 from streams.parents import Addresses
-from streams.rule import Bools, Rule
+from streams.rule import Bools, Rule, empty
 from streams.rules import NotNull
 from streams.stream import Stream
 from streams.window_rules import References
@@ -223,7 +223,7 @@ class Clean:
         return StatePart(state, f"table {reference.table}.{reference.key}")
 
     def _nothing(self) -> pa.RecordBatch:
-        return self.plan.source.schema.arrow.empty_table().to_batches()[0]
+        return empty(self.plan.source.schema.arrow)
 
 
 def _violation(rule: Rule, rows: pa.RecordBatch, at: npt.NDArray[np.int64]) -> Violation:
