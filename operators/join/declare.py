@@ -9,7 +9,6 @@ from operators.duration import Duration, microseconds
 from operators.join.columns import (
     CannotJoin,
     Fields,
-    Left,
     On,
     Right,
     left_side,
@@ -158,13 +157,13 @@ def _refuse_misplaced(
         )
 
 
-def _refuse_streams(to: str, how: How, left: Left, sides: Sequence[Right]) -> None:
+def _refuse_streams(to: str, how: How, left: Stream, sides: Sequence[Right]) -> None:
     for side in sides:
         stream = side.stream
-        if stream.name == left.stream.name:
+        if stream.name == left.name:
             raise CannotJoin("A stream cannot be joined with itself.", where=to, fix="Make a second stream with a map.")
-        if left.stream.time is None and (how != "table" or stream.time is not None):
-            raise CannotJoin(f"{left.stream.name} has no event time.", where=to, fix="Declare it with time=.")
+        if left.time is None and (how != "table" or stream.time is not None):
+            raise CannotJoin(f"{left.name} has no event time.", where=to, fix="Declare it with time=.")
         if how != "table" and stream.time is None:
             raise CannotJoin(
                 f"{stream.name} has no event time.",
@@ -178,4 +177,4 @@ def _refuse_streams(to: str, how: How, left: Left, sides: Sequence[Right]) -> No
                 fix="Join it on its key; for another one, declare a table with that key.",
             )
         if side.mode == "partitioned":
-            refuse_unless_copartitioned(left.stream, side, can_broadcast=how == "asof")
+            refuse_unless_copartitioned(left, side, can_broadcast=how == "asof")

@@ -1,4 +1,4 @@
-"""Join keys as 64-bit codes, computed for whole columns, so that rows can be matched by sorting and searching numbers."""
+"""Join keys as 64-bit codes, computed for whole columns: rows are matched by sorting and searching numbers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def keys_of(columns: Sequence[Any], seed: int = 0) -> Keys:
         column_codes, column_exact, column_known = _column_codes(column, seed)
         known = column_known if known is None or column_known is None else known & column_known
         exact = exact and column_exact
-        codes = column_codes if codes is None else _mixed(codes * _MULTIPLIER + np.uint64(seed) ^ column_codes)
+        codes = column_codes if codes is None else _mixed((codes * _MULTIPLIER + np.uint64(seed)) ^ column_codes)
     assert codes is not None, "a key has at least one column"
     return Keys(plain, codes, _both_known(plain, known), exact)
 
@@ -168,7 +168,7 @@ def _text_codes(column: Any, seed: int) -> tuple[Codes, bool]:
     if longest <= _LONGEST_EXACT:
         return packed, True
     long = lengths > _LONGEST_EXACT
-    hashed = _mixed(lengths.astype(np.uint64) * _MULTIPLIER + np.uint64(seed) ^ head)
+    hashed = _mixed((lengths.astype(np.uint64) * _MULTIPLIER + np.uint64(seed)) ^ head)
     for at in range(8, longest, 8):
         rest = np.flatnonzero(lengths > at)
         word = words[starts[rest] + at] & _FIRST_BYTES[np.minimum(lengths[rest] - at, 8)]

@@ -13,7 +13,7 @@ from operators.execution.state import State
 from operators.join.groups import Groups, grouped
 from operators.join.keys import Codes, Keys, Positions, keys_of, same_keys
 from operators.join.rows import Times, column_of, times_of
-from operators.join.segments import SEGMENT_ROWS, Segments
+from operators.join.segments import SEGMENT_ROWS, Segments, same_tables
 from streams.parents import NO_PARENT
 
 
@@ -108,9 +108,8 @@ class Latest:
     def _index(self, state: State) -> Index:
         known = self._cache(state).index
         tables = self._segments.tables(state)
-        if known is not None and len(known.stand) == len(tables):
-            if all(one is other for one, other in zip(known.stand, tables, strict=True)):
-                return known
+        if known is not None and same_tables(known.stand, tables):
+            return known
         return self._rebuilt(state, 0)
 
     def _cache(self, state: State) -> _Cache:

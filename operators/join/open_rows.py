@@ -13,7 +13,7 @@ from operators.execution.state import State
 from operators.join.groups import Groups, grouped, merged
 from operators.join.keys import Positions, keys_of, same_keys
 from operators.join.rows import Times, column_of, one_batch, times_of
-from operators.join.segments import Segments
+from operators.join.segments import Segments, same_tables
 
 _PART_ROWS = 65_536
 #: A sorted run is merged with the one before unless that one is this many times larger.
@@ -107,9 +107,8 @@ class OpenRows:
         holder = state.derived(self._cached, (), _Holder)
         tables = self._segments.tables(state)
         known = holder.cache
-        if known is not None and len(known.stand) == len(tables):
-            if all(one is other for one, other in zip(known.stand, tables, strict=True)):
-                return known
+        if known is not None and same_tables(known.stand, tables):
+            return known
         start, first_open = (int(number) for number in (state.raw(self._span) or b"0 0").split())
         cache = _Cache(start=start, open=first_open, stand=tables, parts_first=start)
         if tables:

@@ -5,6 +5,7 @@ The cuts depend on the sequence of rows alone, not on the batches in which they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,3 +89,8 @@ class Segments:
     def _set_span(self, state: State, first: int, end: int) -> None:
         if self._span(state) != (first, end):
             state[self._spans] = b"%d %d" % (first, end)
+
+
+def same_tables(some: Sequence[pa.Table], others: Sequence[pa.Table]) -> bool:
+    """True if both are the very same tables: what was computed from the one holds for the other."""
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
