@@ -30,7 +30,7 @@ class Groups:
 
     def row_codes(self) -> Codes:
         """The code of each of `rows`."""
-        return np.repeat(self.codes, np.diff(self.starts, append=len(self.rows)))
+        return self.codes[self.ranks >> _SHIFT]
 
     def last_before(self, wanted: Keys, limits: Positions) -> Positions:
         """For each wanted code the last row below its limit; -1 if there is none."""

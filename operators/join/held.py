@@ -70,10 +70,10 @@ class Held:
 
     def _ordered(self, rows: Any) -> Any:
         times = times_of(rows)
-        steps = np.diff(times)
-        if (steps > 0).all():
+        earlier, later = times[:-1], times[1:]
+        if (earlier < later).all():
             return rows
         if not self.key:
-            return rows if (steps >= 0).all() else taken(rows, np.argsort(times, kind="stable"))
+            return rows if (earlier <= later).all() else taken(rows, np.argsort(times, kind="stable"))
         codes = keys_of([column_of(rows, self.schema, name) for name in self.key]).codes
         return taken(rows, np.lexsort((codes, times)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ _HASHED = np.uint64(1 << 63)
 _FIRST_BYTES = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)
 #: The longest text or bytes that fit into a code beside their length.
 _LONGEST_EXACT = 7
+_NO_CODES: Codes = np.empty(0, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,30 +151,53 @@ def _text_codes(column: Any, seed: int) -> tuple[Codes, bool]:
     with the highest bit set, which no short one has."""
     count = len(column)
     if not count:
-        return np.empty(0, dtype=np.uint64), True
+        return _NO_CODES, True
     wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
     _, offset_buffer, data = column.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64 if wide else np.int32)
     offsets = offsets[column.offset : column.offset + count + 1]
     first, end = int(offsets[0]), int(offsets[-1])
-    padded = np.zeros(end - first + 8, dtype=np.uint8)
+    raw = np.empty(0, dtype=np.uint8)
     if end > first:
-        padded[: end - first] = np.frombuffer(data, dtype=np.uint8, count=end - first, offset=first)
-    words: Codes = np.ndarray(shape=(end - first + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
-    starts = offsets[:-1] - first
+        raw = np.frombuffer(data, dtype=np.uint8, count=end - first, offset=first)
     lengths = np.diff(offsets)
     longest = int(lengths.max())
-    head = words[starts] & _FIRST_BYTES[np.minimum(lengths, 8)]
-    packed = head | (lengths.astype(np.uint64) << np.uint64(56))
-    if longest <= _LONGEST_EXACT:
-        return packed, True
-    long = lengths > _LONGEST_EXACT
-    hashed = _mixed((lengths.astype(np.uint64) * _MULTIPLIER + np.uint64(seed)) ^ head)
+    words = _even_words if longest * count == len(raw) else _uneven_words
+    return _hashed(words(raw, offsets[:-1] - first, lengths, longest), lengths, longest, seed)
+
+
+def _hashed(words: Iterable[tuple[Any, Codes]], lengths: Any, longest: int, seed: int) -> tuple[Codes, bool]:
+    """Codes from the rows' successive words: which rows have one more, and that."""
+    sizes = lengths.astype(np.uint64)
+    hashed = head = _NO_CODES
+    for number, (rows, word) in enumerate(words):
+        if number:
+            hashed[rows] = _mixed(hashed[rows] ^ word)
+            continue
+        head = word | (sizes << np.uint64(56))
+        if longest <= _LONGEST_EXACT:
+            return head, True
+        hashed = _mixed((sizes * _MULTIPLIER + np.uint64(seed)) ^ word)
+    return np.where(lengths > _LONGEST_EXACT, hashed | _HASHED, head), False
+
+
+def _even_words(raw: Any, starts: Any, lengths: Any, longest: int) -> Iterator[tuple[Any, Codes]]:
+    """Words of texts that are all `longest` bytes long."""
+    count = len(lengths)
+    padded = np.zeros((count, -(-max(longest, 1) // 8) * 8), dtype=np.uint8)
+    padded[:, :longest] = raw.reshape(count, longest)
+    for word in padded.view("<u8").T:
+        yield slice(None), word
+
+
+def _uneven_words(raw: Any, starts: Any, lengths: Any, longest: int) -> Iterator[tuple[Any, Codes]]:
+    padded = np.zeros(len(raw) + 8, dtype=np.uint8)
+    padded[: len(raw)] = raw
+    words: Codes = np.ndarray(shape=(len(raw) + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
+    yield slice(None), words[starts] & _FIRST_BYTES[np.minimum(lengths, 8)]
     for at in range(8, longest, 8):
-        rest = np.flatnonzero(lengths > at)
-        word = words[starts[rest] + at] & _FIRST_BYTES[np.minimum(lengths[rest] - at, 8)]
-        hashed[rest] = _mixed(hashed[rest] ^ word)
-    return np.where(long, hashed | _HASHED, packed), False
+        rows = np.flatnonzero(lengths > at)
+        yield rows, words[starts[rows] + at] & _FIRST_BYTES[np.minimum(lengths[rows] - at, 8)]
 
 
 def _mixed(codes: Codes) -> Codes:

@@ -13,8 +13,10 @@ from operators.execution.state import State
 from operators.join.groups import Groups, grouped
 from operators.join.keys import Codes, Keys, Positions, keys_of, same_keys
 from operators.join.rows import Times, column_of, times_of
-from operators.join.segments import SEGMENT_ROWS, Segments, same_tables
+from operators.join.segments import Segments, same_tables
 from streams.parents import NO_PARENT
+
+_LOOK_ROWS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,15 @@ class Found:
 
     rows: pa.Table
     positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Rows (a record batch, ordered by event time) on their way into a `Latest`, already grouped by key."""
+
+    rows: Any
+    keys: Keys
+    groups: Groups
 
 
 @dataclass(frozen=True)
@@ -41,65 +52,81 @@ class Latest:
     def find(self, state: State, columns: Sequence[Any]) -> Found:
         """The newest row of each of these keys."""
         index = self._index(state)
-        keys = keys_of(columns, index.seed)
-        return Found(index.table, index.find(keys, self.key_columns(index.table)))
+        return Found(index.table, self._positions(index, keys_of(columns, index.seed)))
 
     def find_between(
-        self, state: State, columns: Sequence[Any], times: Times, newer: Any, *, allow_exact: bool = True
+        self, state: State, columns: Sequence[Any], times: Times, newer: Arrived, *, allow_exact: bool = True
     ) -> Found:
         """The newest row of each of these keys at or before each of these times (strictly before without
-        `allow_exact`): among `newer` ones, which are ordered by time, else the one that is there."""
-        older = self.find(state, columns)
+        `allow_exact`): among `newer` ones, else the one that is there."""
+        index = self._index(state)
         wanted = keys_of(columns)
-        arrived = keys_of(self.key_columns(newer))
-        groups = grouped(arrived)
+        older = self._positions(index, keys_of(columns, index.seed) if index.seed else wanted)
+        arrived, groups = newer.keys, newer.groups
         if not wanted.exact and not _distinct(arrived, groups):
             wanted, arrived = _numbered(wanted, arrived)
             groups = grouped(arrived)
-        limits = np.searchsorted(times_of(newer), times, side="right" if allow_exact else "left")
+        limits = np.searchsorted(times_of(newer.rows), times, side="right" if allow_exact else "left")
         positions = groups.last_before(wanted, limits)
         if not (wanted.exact or arrived.exact):
             _drop_unequal(positions, wanted.columns, arrived.columns)
-        positions = np.where(positions >= 0, positions + older.rows.num_rows, older.positions)
-        return Found(pa.concat_tables([older.rows, pa.Table.from_batches([newer])]), positions)
+        positions = np.where(positions >= 0, positions + index.table.num_rows, older)
+        return Found(pa.concat_tables([index.table, pa.Table.from_batches([newer.rows])]), positions)
 
-    def add(self, state: State, rows: Any) -> None:
-        """Add rows (a record batch): of equal keys the last counts."""
+    def arrived(self, rows: Any) -> Arrived:
+        keys = keys_of(self.key_columns(rows))
+        return Arrived(rows, keys, grouped(keys))
+
+    def add(self, state: State, newer: Arrived) -> None:
+        """Add rows: of equal keys the last counts."""
+        index = self._index(state)
+        rows = newer.rows
         start = 0
         while start < rows.num_rows:
-            # Clearing out is looked at when a segment is full, so that the state depends on the rows alone.
-            room = SEGMENT_ROWS - self._index(state).table.num_rows % SEGMENT_ROWS
-            self._append(state, rows.slice(start, room))
-            self._clear_out(state)
+            # Clearing out is looked at after fixed numbers of rows, so that the state depends on the rows alone.
+            look = int(state.raw(self._look) or _LOOK_ROWS)
+            room = look - index.table.num_rows
+            whole = start == 0 and rows.num_rows <= room
+            index = self._append(state, index, newer if whole else self.arrived(rows.slice(start, room)))
+            if index.table.num_rows == look:
+                index = self._cleared_out(state, index)
             start += room
 
     def key_columns(self, rows: Any) -> list[Any]:
         return [column_of(rows, self.schema, name) for name in self.key]
 
-    def _append(self, state: State, rows: Any) -> None:
-        index = self._index(state)
-        while True:
-            keys = keys_of(self.key_columns(rows), index.seed)
+    def _positions(self, index: Index, keys: Keys) -> Positions:
+        return index.find(keys, self.key_columns(index.table))
+
+    def _append(self, state: State, index: Index, newer: Arrived) -> Index:
+        rows, keys, groups = newer.rows, newer.keys, newer.groups
+        if index.seed and not keys.exact:
+            keys = keys_of(keys.columns, index.seed)
             groups = grouped(keys)
-            if _distinct(keys, groups) and not index.clashes(keys, groups, self.key_columns(index.table)):
-                break
+        while not _distinct(keys, groups) or index.clashes(keys, groups, self.key_columns(index.table)):
             index = self._rebuilt(state, index.seed + 1)
+            keys = keys_of(keys.columns, index.seed)
+            groups = grouped(keys)
         self._segments.append(state, rows)
         index.add(keys, groups, rows)
         index.stand = self._segments.tables(state)
+        return index
 
-    def _clear_out(self, state: State) -> None:
-        index = self._index(state)
-        total = index.table.num_rows
-        if total % SEGMENT_ROWS:
-            return
+    def _cleared_out(self, state: State, index: Index) -> Index:
+        """Without the rows that can never be found again, once they are the greater part."""
         live = np.sort(index.positions)
         if self.keep is not None and len(live):
             times = times_of(index.table)
             live = live[times[live] >= times[-1] - self.keep]
-        if total > 2 * len(live) + SEGMENT_ROWS:
-            self._segments.replace(state, index.table.take(pa.array(live)))
-            self._rebuilt(state, index.seed)
+        state[self._look] = b"%d" % (2 * len(live) + _LOOK_ROWS)
+        if index.table.num_rows <= 2 * len(live):
+            return index
+        self._segments.replace(state, index.table.take(pa.array(live)))
+        return self._rebuilt(state, index.seed)
+
+    @property
+    def _look(self) -> str:
+        return f"{self.name} look"
 
     @property
     def _segments(self) -> Segments:

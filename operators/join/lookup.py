@@ -7,7 +7,6 @@ event time, left rows wait until the clock has passed them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from operators.execution.state import State
 from operators.join.columns import Left, Right, described, joined_stream, lineage
 from operators.join.held import Held
 from operators.join.late import Late, bound_of
-from operators.join.latest import Latest
+from operators.join.latest import Arrived, Latest
 from operators.join.rows import addresses_of, column_of, kept, kept_schema, taken, times_of
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
@@ -28,29 +27,19 @@ from streams.stream import Stream
 _CLOCK = "clock"
 
 
-@dataclass(frozen=True)
 class Side:
     """One right side's memory: rows that wait for the clock and the newest row of each key."""
 
-    right: Right
-    tolerance: int | None = None
-    allow_exact: bool = True
-
-    @property
-    def waits(self) -> bool:
-        return self.right.stream.time is not None
-
-    @property
-    def schema(self) -> pa.Schema:
-        return kept_schema(self.right.schema)
-
-    @property
-    def held(self) -> Held:
-        return Held(f"right {self.right.name} held", self.schema, self.right.stream.key or self.right.key)
-
-    @property
-    def latest(self) -> Latest:
-        return Latest(f"right {self.right.name}", self.schema, self.right.key, keep=self.tolerance)
+    def __init__(self, right: Right, tolerance: int | None = None, allow_exact: bool = True) -> None:
+        self.right = right
+        self.tolerance = tolerance
+        self.allow_exact = allow_exact
+        self.stream = right.stream.name
+        self.waits = right.stream.time is not None
+        self.left_key = right.left_key
+        self.schema = kept_schema(right.schema)
+        self.held = Held(f"right {right.name} held", self.schema, right.stream.key or right.key)
+        self.latest = Latest(f"right {right.name}", self.schema, right.key, keep=tolerance)
 
     def supersede(self, state: State, rows: Any) -> None:
         """Let rows that came late take effect now, where nothing newer of their key has."""
@@ -59,9 +48,9 @@ class Side:
         found = latest.find(state, latest.key_columns(rows))
         known = taken(found.rows, found.positions)
         newest = known.column(0).fill_null(-(2**63)).to_numpy()
-        latest.add(state, rows.filter(pa.array(times_of(rows) >= newest)))
+        latest.add(state, latest.arrived(rows.filter(pa.array(times_of(rows) >= newest))))
 
-    def match(self, state: State, columns: Sequence[Any], times: Any, newer: Any | None) -> Any:
+    def match(self, state: State, columns: Sequence[Any], times: Any, newer: Arrived | None) -> Any:
         """For each left row the right row, or a row of nulls."""
         latest = self.latest
         if newer is None:
@@ -173,10 +162,10 @@ class LookupJoin:
 
     def _take_right(self, batch: Batch, state: State, outputs: list[Output]) -> None:
         for side in self._sides:
-            if side.right.stream.name != batch.input:
+            if side.stream != batch.input:
                 continue
             if not side.waits:
-                side.latest.add(state, kept(batch, side.schema))
+                side.latest.add(state, side.latest.arrived(kept(batch, side.schema)))
             elif side.right.mode == "broadcast":
                 late = batch.times < bound_of(batch.clock, self._lateness)
                 if late.any():
@@ -196,24 +185,27 @@ class LookupJoin:
         return ~late
 
     def _release(self, state: State, bound: int, outputs: list[Output]) -> None:
-        newer = {side.right.name: side.held.release(state, bound) for side in self._sides if side.waits}
+        newer: dict[str, Arrived] = {}
+        for side in self._sides:
+            rows = side.held.release(state, bound) if side.waits else None
+            if rows is not None:
+                newer[side.right.name] = side.latest.arrived(rows)
         ripe = self._held.release(state, bound)
         if ripe is not None:
             addresses = addresses_of(ripe, self._left.stream.name)
             outputs.extend(self._joined(state, ripe, self._schema, times_of(ripe), addresses, newer))
         for side in self._sides:
-            rows = newer.get(side.right.name)
-            if rows is not None:
-                side.latest.add(state, rows)
+            if side.right.name in newer:
+                side.latest.add(state, newer[side.right.name])
 
     def _joined(
-        self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Any]
+        self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Arrived]
     ) -> Iterable[Output]:
         """`rows` have the left side's columns, under the places that `schema` gives them."""
         matches = [
             side.match(
                 state,
-                [column_of(rows, schema, name) for name in side.right.left_key],
+                [column_of(rows, schema, name) for name in side.left_key],
                 times,
                 newer.get(side.right.name),
             )
@@ -223,7 +215,7 @@ class LookupJoin:
         parents = [addresses]
         for side, match in zip(self._sides, matches, strict=True):
             columns += [column_of(match, side.schema, own) for own, _ in side.right.fields]
-            parents.append(addresses_of(match, side.right.stream.name))
+            parents.append(addresses_of(match, side.stream))
         if self._inner:
             present = np.logical_and.reduce([part.offset != NO_PARENT for part in parents[1:]])
             if not present.all():

@@ -74,10 +74,11 @@ class WindowJoin:
         self._lateness = lateness
         self._left_schema = kept_schema(left.schema)
         self._right_schema = kept_schema(right.schema)
-        self._left_held = Held("left held", self._left_schema, right.left_key)
-        self._right_held = Held("right held", self._right_schema, right.key)
-        self._left_open = OpenRows("left", self._left_schema, right.left_key)
-        self._right_open = OpenRows("right", self._right_schema, right.key)
+        self._left_key, self._right_key = right.left_key, right.key
+        self._left_held = Held("left held", self._left_schema, self._left_key)
+        self._right_held = Held("right held", self._right_schema, self._right_key)
+        self._left_open = OpenRows("left", self._left_schema, self._left_key)
+        self._right_open = OpenRows("right", self._right_schema, self._right_key)
         when = pa.field(time_name, UTC_TIME, nullable=False)
         self._output = joined_stream(to, left, [right], optional=not inner, extra=[when], time=time_name)
         self._late = Late(to, left, [right])
@@ -209,7 +210,7 @@ class WindowJoin:
     def _with_earlier_left(self, state: State, rows: Any) -> _Pairs:
         """New right rows with the left rows that were there before them."""
         times = times_of(rows)
-        columns = [column_of(rows, self._right_schema, name) for name in self._right.key]
+        columns = [column_of(rows, self._right_schema, name) for name in self._right_key]
         which, left = self._left_open.between(state, columns, times - self._after, times + self._before)
         _, end = self._right_open.span(state)
         return _Pairs(left, which + (end - rows.num_rows), times[which])
@@ -217,7 +218,7 @@ class WindowJoin:
     def _with_right(self, state: State, rows: Any) -> _Pairs:
         """New left rows with all right rows."""
         times = times_of(rows)
-        columns = [column_of(rows, self._left_schema, name) for name in self._right.left_key]
+        columns = [column_of(rows, self._left_schema, name) for name in self._left_key]
         which, right = self._right_open.between(state, columns, times - self._before, times + self._after)
         _, end = self._left_open.span(state)
         known = np.maximum(times[which], self._right_open.times(state, right))
