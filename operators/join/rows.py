@@ -1,0 +1,81 @@
+"""Rows that wait in state: the columns that an input declares, beside each row's event time and address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.operator import Batch
+from streams.parents import NO_PARENT, Addresses
+
+Times = npt.NDArray[np.int64]
+
+#: The first columns of rows in state, found by place: a stream may have columns of the same names.
+_OURS = [("@time", pa.int64()), ("@partition", pa.int32()), ("@offset", pa.int64()), ("@row", pa.int32())]
+_FIRST = len(_OURS)
+
+
+def kept_schema(columns: pa.Schema) -> pa.Schema:
+    """The schema of rows in state whose own columns are these."""
+    return pa.schema([pa.field(name, kind) for name, kind in _OURS] + list(columns))
+
+
+def kept(batch: Batch, schema: pa.Schema, chosen: npt.NDArray[np.bool_] | None = None) -> Any:
+    """A batch's rows (those `chosen`) as a record batch of `schema`, in their order."""
+    addresses = batch.addresses
+    ours = [
+        pa.array(np.ascontiguousarray(values, dtype=kind))
+        for values, kind in (
+            (batch.times, np.int64),
+            (addresses.partition, np.int32),
+            (addresses.offset, np.int64),
+            (addresses.row, np.int32),
+        )
+    ]
+    columns = [batch.rows.column(name) for name in schema.names[_FIRST:]]
+    rows = pa.RecordBatch.from_arrays(ours + columns, schema=schema)
+    return rows if chosen is None else rows.filter(pa.array(chosen))
+
+
+def times_of(rows: Any) -> Times:
+    return rows.column(0).to_numpy()
+
+
+def retimed(rows: Any, times: Times) -> Any:
+    """The same rows with other event times."""
+    return pa.RecordBatch.from_arrays([pa.array(times), *rows.columns[1:]], schema=rows.schema)
+
+
+def addresses_of(rows: Any, stream: str) -> Addresses:
+    """Where the rows lie; rows of nulls (of an outer join) have no parent."""
+    columns = [rows.column(place) for place in range(1, _FIRST)]
+    if columns[0].null_count:
+        columns = [pc.fill_null(column, NO_PARENT) for column in columns]
+    return Addresses(stream, *(column.to_numpy() for column in columns))
+
+
+def column_of(rows: Any, schema: pa.Schema, name: str) -> Any:
+    """A stream's own column among kept rows."""
+    return rows.column(schema.get_field_index(name) if name not in _NAMES else schema.names.index(name, _FIRST))
+
+
+_NAMES = frozenset(name for name, _ in _OURS)
+
+
+def taken(rows: Any, positions: npt.NDArray[np.int64]) -> Any:
+    """One record batch with the rows at these positions; a negative one gives a row of nulls."""
+    missing = positions < 0
+    indices = pa.array(positions, mask=missing) if missing.any() else pa.array(positions)
+    return one_batch(rows.take(indices))
+
+
+def one_batch(rows: Any) -> Any:
+    """The rows of a table or record batch as one record batch."""
+    if isinstance(rows, pa.RecordBatch):
+        return rows
+    batches = rows.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=rows.schema)
