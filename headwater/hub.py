@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from catalog import Catalog, Difference, NotRegistered, Registration
+from catalog import Catalog, NotRegistered
+from catalog.difference import Difference
 from catalog.lineage import Graph
+from catalog.register import Registration
 from catalog.search import Hit
 from headwater import platform
 from headwater.config import Config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,17 @@ from operators.execution.failure import failed_stream
 from operators.execution.plan import Node, OnError, Plan, PlanError, tasks_of
 from operators.execution.task import state_version_of
 from operators.filter import filter as filter_rows
-from operators.join import join, repartition
+from operators.join import join
 from operators.map import map as map_rows
 from operators.operator import Operator
-from streams.duration import parse_duration
+from operators.repartition import repartition
+from streams.duration import Duration, parse_duration
 from streams.odcs import read_contract
 from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.sources import CHUNK, Source
 from streams.stream import Codec, Kind, Stream
-
-Duration = str | int | timedelta
 
 
 class Pipeline:

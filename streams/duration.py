@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from catalog.errors import HeadwaterError
+
+#: Text such as "1h30m", a timedelta, or microseconds.
+Duration: TypeAlias = str | timedelta | int
 
 MICROSECONDS: Final = {
     "us": 1,
@@ -26,7 +29,7 @@ class DurationError(HeadwaterError):
     exit_code = 2
 
 
-def parse_duration(length: str | timedelta | int) -> int:
+def parse_duration(length: Duration) -> int:
     """Microseconds, from text ("15m", "1h30m"; units us, ms, s, m, h, d, w), a timedelta, or microseconds.
 
     DurationError if it is none of these or negative.

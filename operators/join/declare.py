@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from operators.duration import Duration, microseconds
+from streams.duration import Duration, parse_duration
 from operators.join.columns import (
     CannotJoin,
     Fields,
@@ -93,8 +93,8 @@ def join(
     _refuse_streams(to, how, left, sides)
     choices: dict[str, Any] = {
         "inner": kind == "inner",
-        "lateness": microseconds(lateness),
-        "tick": None if tick is None else microseconds(tick),
+        "lateness": parse_duration(lateness),
+        "tick": None if tick is None else parse_duration(tick),
         "version": version,
     }
     if how == "window":
@@ -103,13 +103,13 @@ def join(
             to,
             left_columns,
             sides[0],
-            before=microseconds(before or 0),
-            after=microseconds(after or 0),
+            before=parse_duration(before or 0),
+            after=parse_duration(after or 0),
             first_only=many == "one",
             time_name=time_name,
             **choices,
         )
-    limit = None if tolerance is None else microseconds(tolerance)
+    limit = None if tolerance is None else parse_duration(tolerance)
     memories = [Side(side, limit, allow_exact) for side in sides]
     return LookupJoin(name or to, to, left_columns, memories, how=how, **choices)
 
