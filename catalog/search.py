@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -22,7 +22,7 @@ from catalog.glossary import entities
 from catalog.models import dataset, node, pipeline, stream
 from catalog.operator_records import operator_records_by_id
 from catalog.specs import EntitySpec
-from catalog.words import CATALOG_WORDS, QUESTION_WORDS, singular, words
+from catalog.words import CATALOG_WORDS, QUESTION_WORDS, is_filler, singular, words
 
 HitKind = Literal["stream", "dataset", "operator", "pipeline"]
 
@@ -52,10 +52,20 @@ _ROLES: Mapping[str, float] = {
 }
 _KINDS: Mapping[str, float] = {"stream": 1.0, "dataset": 0.8, "operator": 0.5, "pipeline": 0.5}
 
-_ROLE_WORDS = {"quarantined": "quarantine", "rejected": "quarantine", "invalid": "quarantine", "retries": "retry"}
-_KIND_WORDS = {"job": "operator"}
+#: What people say for the platform's own words.
+_OUR_WORDS: Mapping[str, str] = {
+    "quarantined": "quarantine",
+    "rejected": "quarantine",
+    "invalid": "quarantine",
+    "retried": "retry",
+    "retries": "retry",
+    "job": "operator",
+    "jobs": "operator",
+}
 
 _GLOSSARY, _SAME_ENTITY, _PART, _BEGINNING, _COMPOUND = 0.95, 0.7, 0.5, 0.8, 0.9
+#: An entity is what a question is about; its other words only say which side of it.
+_ENTITY_COUNTS = 1.5
 _LONGEST_SYNONYM = 4
 
 
@@ -74,6 +84,7 @@ class _Term:
     said: str
     ways: list[_Way]
     met: dict[int, tuple[float, _Way]] = field(default_factory=dict)
+    counts: float = 1.0
     rarity: float = 0.0
 
 
@@ -85,8 +96,7 @@ def search(connection: Connection, text: FullText, question: str, limit: int = 1
     for node_id in _named(connection, question):
         scores[node_id] = 2 * max([*scores.values(), 1.0])
     subjects = _subjects(connection, scores)
-    asked = {singular(word) for word in spoken}
-    asked |= {_ROLE_WORDS.get(word, _KIND_WORDS.get(singular(word), "")) for word in spoken}
+    asked = {_OUR_WORDS.get(word, singular(word)) for word in spoken}
     ranked = sorted(
         (
             (score * weight, subjects[node_id].name, node_id)
@@ -116,16 +126,23 @@ def _terms(spoken: Sequence[str], glossary: Sequence[EntitySpec]) -> list[_Term]
         for length in range(min(_LONGEST_SYNONYM, len(spoken) - at), 0, -1):
             said = tuple(spoken[at : at + length])
             meant = sayings.get(tuple(singular(word) for word in said), [])
-            if meant and (length > 1 or said[0] not in QUESTION_WORDS | CATALOG_WORDS):
-                terms.append(_Term(" ".join(said), _glossary_ways(said, meant)))
+            if meant and (length > 1 or not is_filler(spoken, at)):
+                terms.append(_Term(" ".join(said), _glossary_ways(said, meant), counts=_ENTITY_COUNTS))
                 break
         else:
             length = 1
-            if spoken[at] not in QUESTION_WORDS and len(spoken[at]) > 1:
-                terms.append(_Term(spoken[at], [_Way(Phrase((spoken[at],)), 1.0)]))
+            if not is_filler(spoken, at) and len(spoken[at]) > 1:
+                terms.append(_Term(spoken[at], _plain_ways(spoken[at])))
         at += length
     telling = [term for term in terms if term.said not in CATALOG_WORDS]
     return _joined(list({term.said: term for term in telling or terms}.values()))
+
+
+def _plain_ways(said: str) -> list[_Way]:
+    ways = [_Way(Phrase((said,)), 1.0)]
+    if said in _OUR_WORDS:
+        ways.append(_Way(Phrase((_OUR_WORDS[said],)), _GLOSSARY, f"here called {_OUR_WORDS[said]}"))
+    return ways
 
 
 def _joined(terms: list[_Term]) -> list[_Term]:
@@ -170,7 +187,7 @@ def _meet(connection: Connection, text: FullText, term: _Term) -> bool:
     if not term.met and len(term.said) >= 4:
         _try(connection, text, term, _near_ways(connection, text, term.said))
     total = text.count(connection)
-    term.rarity = math.log(1 + (total - len(term.met) + 0.5) / (len(term.met) + 0.5))
+    term.rarity = term.counts * math.log(1 + (total - len(term.met) + 0.5) / (len(term.met) + 0.5))
     return bool(term.met)
 
 
@@ -188,8 +205,14 @@ def _near_ways(connection: Connection, text: FullText, said: str) -> list[_Way]:
     ways = [
         _Way(Phrase(pair, prefix=True), _COMPOUND, " ".join(pair))
         for pair in halves
-        if pair[0] in vocabulary and any(word.startswith(pair[1][:4]) for word in vocabulary)
+        if _is_word(pair[0], vocabulary) and _is_word(pair[1], vocabulary)
     ]
+    beginnings = [
+        word for word in vocabulary if len(word) >= 4 and 2 * len(word) >= len(said) and said.startswith(word)
+    ]
+    if beginnings:
+        word = max(beginnings, key=len)
+        ways.append(_Way(Phrase((word,)), _BEGINNING, f"it begins with {word}"))
     glossary = entities(connection)
     sayings = {
         word: entity for entity in glossary for said_ in (entity.name, *entity.synonyms) for word in words(said_)
@@ -203,6 +226,11 @@ def _near_ways(connection: Connection, text: FullText, said: str) -> list[_Way]:
             phrase = Phrase(tuple(words(entity.name)))
             ways.append(_Way(phrase, closeness * _GLOSSARY, f"read as {word}, the entity {entity.name}"))
     return ways
+
+
+def _is_word(said: str, vocabulary: Set[str]) -> bool:
+    # The vocabulary has stems, which are up to two letters shorter.
+    return said in vocabulary or any(said[:-cut] in vocabulary for cut in (1, 2) if len(said) - cut >= 3)
 
 
 def _scores(terms: Iterable[_Term]) -> dict[int, float]:

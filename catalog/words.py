@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -23,6 +24,9 @@ pipelines publish published publishes responsible row rows stream streams table 
 writes
 written"""
 
+_NOUNS_TOO: Final = frozenset(("store", "stores", "record", "records"))
+_SUBJECTS: Final = frozenset(("i", "we", "you", "they", "it", "to"))
+
 #: Words that a question is built with and that say nothing about what is sought.
 QUESTION_WORDS: Final = frozenset(_QUESTION.split())
 
@@ -33,6 +37,13 @@ CATALOG_WORDS: Final = frozenset(_CATALOG.split())
 def words(text: str) -> list[str]:
     """The words of a name or sentence in lower case: `carrier.tailNum_id` gives carrier, tail, num, id."""
     return [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text))]
+
+
+def is_filler(spoken: Sequence[str], at: int) -> bool:
+    """True if this word of a question only helps to ask it. `We store` does; `our stores` are shops."""
+    if spoken[at] in _NOUNS_TOO:
+        return at > 0 and spoken[at - 1] in _SUBJECTS
+    return spoken[at] in QUESTION_WORDS
 
 
 def singular(word: str) -> str:
