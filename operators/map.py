@@ -103,13 +103,14 @@ class MapOperator(RowOperator):
         self._call = Call(name, source, fn, reads)
         made = schema if schema is not None else self._inferred(source, reads)
         names = source.schema.arrow.names
-        wanted = names if add else [*source.key, *([source.time] if source.time else [])]
+        needed = {*(source.key if key is None else key), source.time if time is None else time}
+        wanted = names if add else needed
         self._carried = tuple(field for field in names if field in wanted and field not in made.names)
         arrow = pa.schema([*(source.schema.arrow.field(field) for field in self._carried), *made])
         self._made = made
         self._to = _output(source, to, arrow, key, time, name)
-        needed = {*reads, *self._carried}
-        super().__init__(name, source, tuple(field for field in names if field in needed), row_wise)
+        taken = {*reads, *self._carried}
+        super().__init__(name, source, tuple(field for field in names if field in taken), row_wise)
         self._derives = self._checked_derives(derives, reads, made, name)
         self.outputs = (self._to,)
         self.params: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog import ContractSpec, FieldSpec, StreamSpec
 from streams.evolution import differences
-from streams.rules import rule_from_dict
+from streams.contract import rule_from_dict
 from streams.schema import Schema, type_text
 from streams.stream import Stream
 
