@@ -69,16 +69,22 @@ class Addresses:
         if not len(self):
             none = np.full(len(indices), NO_PARENT, dtype=np.int64)
             return Addresses(self.stream, none.astype(np.int32), none, none.astype(np.int32))
-        taken = Addresses(self.stream, self.partition[indices], self.offset[indices], self.row[indices])
         missing = indices < 0
-        if missing.any():
-            taken.partition[missing] = NO_PARENT
-            taken.offset[missing] = NO_PARENT
-            taken.row[missing] = NO_PARENT
+        if not missing.any():
+            return Addresses(self.stream, *(_taken(part, indices) for part in (self.partition, self.offset, self.row)))
+        taken = Addresses(self.stream, self.partition[indices], self.offset[indices], self.row[indices])
+        taken.partition[missing] = NO_PARENT
+        taken.offset[missing] = NO_PARENT
+        taken.row[missing] = NO_PARENT
         return taken
 
     def slice(self, start: int, stop: int) -> Addresses:
         return Addresses(self.stream, self.partition[start:stop], self.offset[start:stop], self.row[start:stop])
+
+
+def _taken(values: IntArray, indices: IntArray) -> IntArray:
+    """A column that repeats one value stays one value."""
+    return values[indices] if values.strides[0] else np.broadcast_to(values[0], len(indices))
 
 
 def joined(parts: Sequence[Addresses]) -> Addresses:

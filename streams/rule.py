@@ -10,6 +10,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from decimal import Decimal
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -45,7 +46,7 @@ class Rule:
         """The columns that the rule looks at; the first is the one that a violation is reported for."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def name(self) -> str:
         values = list(self.parameters().values())
         while values and values[-1] in (None, ""):
@@ -144,6 +145,13 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024, typed=True)
+def value_set(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    """Several parameters as a column's type; pa.ArrowInvalid if one cannot be."""
+    return pa.array([scalar(value, kind) for value in values], kind)
+
+
+@lru_cache(maxsize=1024, typed=True)
 def scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     """A parameter as a value of a column's type; pa.ArrowInvalid if it cannot be one."""
     if isinstance(value, str) and (pa.types.is_temporal(kind) or pa.types.is_decimal(kind)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from streams.duration import duration_text, parse_duration
 from streams.function_source import source_hash
-from streams.rule import ContractError, RowRule, jsonable, scalar
+from streams.rule import ContractError, RowRule, jsonable, scalar, value_set
 
 Exclusive = Literal["", "low", "high", "both"]
 Check = Callable[[pa.RecordBatch], Any]
@@ -27,8 +28,6 @@ _COMPARISONS: Final[dict[str, Any]] = {
     "==": pc.equal,
     "!=": pc.not_equal,
 }
-#: Up to this many values are compared one by one, which is faster than a look-up in a set.
-FEW_VALUES: Final = 8
 
 
 def not_null(field: str) -> NotNull:
@@ -192,7 +191,7 @@ class Matches(RowRule):
     regex: str
     whole: bool = True
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"matches({self.field}, {self.regex})"
 
@@ -308,7 +307,7 @@ class Condition(RowRule):
     source: str
     check_rows: Check | pc.Expression | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.label
 
@@ -359,13 +358,8 @@ def _values(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _is_one_of(column: pa.Array, values: tuple[Any, ...]) -> pa.BooleanArray:
-    """True where a value is in the set; false or null where the column is null."""
-    if len(values) <= FEW_VALUES:
-        found = pc.equal(column, scalar(values[0], column.type))
-        for value in values[1:]:
-            found = pc.or_(found, pc.equal(column, scalar(value, column.type)))
-        return found
-    return pc.is_in(column, value_set=pa.array([scalar(value, column.type) for value in values], column.type))
+    """True where a value is in the set; false where the column is null."""
+    return pc.is_in(column, value_set=value_set(values, column.type))
 
 
 def _signed(column: pa.Array) -> pa.Array:

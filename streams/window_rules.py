@@ -9,6 +9,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -82,7 +83,7 @@ class Unique(MemoryRule):
     on: tuple[str, ...]
     within: str = "1d"
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"unique({', '.join(self.on)}, within {self.within})"
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.errors import HeadwaterError
-from streams.rule import Bools, jsonable, scalar
+from streams.rule import Bools, jsonable, value_set
 from streams.rules import none_of
 from streams.schema import parse_type, type_text
 
@@ -134,8 +134,8 @@ class Replace(Normaliser):
     values: tuple[tuple[Any, Any], ...]
 
     def apply(self, column: pa.Array) -> pa.Array:
-        old = pa.array([scalar(value, column.type) for value, _ in self.values], column.type)
-        new = pa.array([scalar(value, column.type) for _, value in self.values], column.type)
+        old = value_set(tuple(value for value, _ in self.values), column.type)
+        new = value_set(tuple(value for _, value in self.values), column.type)
         at = pc.index_in(column, value_set=old, skip_nulls=True)
         return pc.if_else(at.is_valid(), new.take(at), column)
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.clean.plan import Plan, plan
 from operators.clean.impute import Imputer
 from operators.clean.memory import StatePart
 from operators.clean.normalise import Normaliser, normalised
+from operators.clean.plan import Plan, plan
 from operators.clean.quarantine import COLUMNS, Found, Violation, column_names, quarantined, rows_where
 from operators.execution.state import State
 from operators.operator import Batch, Derived, Input, Output

@@ -11,19 +11,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.rule import Bools, Finding
+from streams.rule import Finding
 from streams.stream import Stream
 
 Indices = npt.NDArray[np.int64]
 
-VIOLATION: Final = pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())])
+_PARTS: Final = [pa.field(name, pa.string()) for name in ("rule", "field", "value")]
+_LISTED: Final = pa.list_(pa.struct(_PARTS))
 #: The columns that stand beside a quarantined row.
 COLUMNS: Final = {
     "rule": pa.string(),
     "field": pa.string(),
     "value": pa.string(),
     "contract": pa.string(),
-    "violations": pa.list_(VIOLATION),
+    "violations": _LISTED,
 }
 
 
@@ -74,24 +75,29 @@ def quarantined(
     follows the row it showed at, and has nulls in place of a row.
     """
     # Twice the row, and one more for what follows it.
-    place = np.concatenate(
-        [2 * violation.rows for violation in violations]
-        + [np.array([2 * each.finding.after + 1 for each in found], dtype=np.int64)]
-    )
-    details = pa.concat_arrays([_details(violation) for violation in violations] + [_findings(found)])
+    place = np.concatenate([2 * each.rows for each in violations] + [[2 * each.finding.after + 1] for each in found])
     order = np.argsort(place, kind="stable")
-    place, details = place[order], details.take(pa.array(order))
-    of_row = place % 2 == 0
-    starts = np.flatnonzero(np.append(True, (place[1:] != place[:-1]) | ~of_row[1:]))
-    row, is_row = place[starts] // 2, of_row[starts]
-    original = rows.take(pa.array(row, mask=~is_row))
-    first = details.take(pa.array(starts))
-    offsets = pa.array(np.append(starts, len(place)), pa.int32())
+    place = place[order].astype(np.int64)
+    kinds = np.repeat(
+        np.arange(len(violations) + len(found)), [len(each.rows) for each in violations] + [1] * len(found)
+    )[order]
+    values = pa.concat_arrays(
+        [_observed(each) for each in violations] + [pa.array([each.finding.value], pa.string()) for each in found]
+    )
+    rules = pa.array([each.rule for each in violations] + [each.rule for each in found], pa.string())
+    fields = pa.array([each.field for each in violations] + [each.field for each in found], pa.string())
+    which = pa.array(kinds)
+    details = [rules.take(which), fields.take(which), values.take(pa.array(order))]
+    is_finding = place % 2 == 1
+    starts = np.flatnonzero(np.append(True, (place[1:] != place[:-1]) | is_finding[1:]))
+    row, first = place[starts] // 2, pa.array(starts)
+    original = rows.take(pa.array(row, mask=is_finding[starts]))
+    offsets = pa.array(np.append(starts, len(place)).astype(np.int32))
     columns = [
         *original.columns,
-        *(pc.struct_field(first, name) for name in ("rule", "field", "value")),
-        pa.array([contract] * len(starts), pa.string()),
-        pa.ListArray.from_arrays(offsets, details, type=COLUMNS["violations"]),
+        *(detail.take(first) for detail in details),
+        pa.repeat(contract, len(starts)),
+        pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(details, fields=_PARTS), type=_LISTED),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema), row
 
@@ -111,38 +117,23 @@ def quarantine_stream(source: Stream, name: str, schema: pa.Schema, described: s
     )
 
 
-def rows_where(failed: pa.BooleanArray | Bools) -> Indices:
-    if isinstance(failed, pa.Array):
-        return pc.indices_nonzero(failed).to_numpy().astype(np.int64)
-    return np.flatnonzero(failed)
+def rows_where(failed: pa.BooleanArray) -> Indices:
+    return pc.indices_nonzero(failed).to_numpy().astype(np.int64)
 
 
-def _details(violation: Violation) -> pa.StructArray:
-    count = len(violation.rows)
+def _observed(violation: Violation) -> pa.Array:
+    """What the rule saw in each of its rows: the value of its field, or of several fields with their names."""
     at = pa.array(violation.rows)
     texts = [_texts(column.take(at)) for column in violation.observed.values()]
     if len(texts) == 1:
-        value = texts[0]
-    elif texts:
-        named = [
-            pc.binary_join_element_wise(f"{name}=", pc.fill_null(text, "null"), "")
-            for name, text in zip(violation.observed, texts, strict=True)
-        ]
-        value = pc.binary_join_element_wise(*named, ", ")
-    else:
-        value = pa.nulls(count, pa.string())
-    return _struct([violation.rule] * count, [violation.field] * count, value)
-
-
-def _findings(found: Sequence[Found]) -> pa.StructArray:
-    values = pa.array([each.finding.value for each in found], pa.string())
-    return _struct([each.rule for each in found], [each.field for each in found], values)
-
-
-def _struct(rules: list[str], fields: list[str | None], values: pa.Array) -> pa.StructArray:
-    return pa.StructArray.from_arrays(
-        [pa.array(rules, pa.string()), pa.array(fields, pa.string()), values], fields=list(VIOLATION)
-    )
+        return texts[0]
+    if not texts:
+        return pa.nulls(len(at), pa.string())
+    named = [
+        pc.binary_join_element_wise(f"{name}=", pc.fill_null(text, "null"), "")
+        for name, text in zip(violation.observed, texts, strict=True)
+    ]
+    return pc.binary_join_element_wise(*named, ", ")
 
 
 def _texts(column: pa.Array) -> pa.Array:
