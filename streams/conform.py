@@ -1,4 +1,4 @@
-"""Data from anywhere made to fit a stream's schema, or refused with field, row and value; nothing is lost on the way."""
+"""Data from anywhere made to fit a stream's schema, or refused with field, row and value; nothing gets lost."""
 
 from __future__ import annotations
 
@@ -161,7 +161,9 @@ def _from_columns(data: Mapping[str, Any], schema: Schema, fitting: Fitting) -> 
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise SchemaError(
-            f"The columns have different lengths: {lengths}", where=fitting.where, fix="Give every column as many values."
+            f"The columns have different lengths: {lengths}",
+            where=fitting.where,
+            fix="Give every column as many values.",
         )
     return pa.table(columns)
 

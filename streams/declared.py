@@ -45,7 +45,7 @@ def fields_of(declared: type, path: str = "", within: tuple[type, ...] = ()) -> 
         ) from error
     return [
         _field(field.name, annotations[field.name], path + field.name, (*within, declared))
-        for field in fields(declared)  # type: ignore[arg-type]
+        for field in fields(declared)
     ]
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streams.quoting import offsets_and_data, quoted
-from streams.types import SchemaError, type_text
+from streams.types import SchemaError
 
 
 class BadKey(SchemaError):
@@ -22,9 +22,9 @@ class BadKey(SchemaError):
 def key_bytes(rows: pa.RecordBatch, key: Sequence[str], *, where: str | None = None) -> pa.BinaryArray:
     """The canonical key of each row.
 
-    A single field gives its text as UTF-8: strings as they are, binary as it is, integers and whole decimals in ASCII digits,
-    `true` and `false`, dates as `2013-01-31`, timestamps as `2013-01-31T23:59:59.000000Z` whatever their unit (nine
-    digits for nanoseconds). Several fields give a compact JSON array of these texts (binary in hexadecimal):
+    A single field gives its text as UTF-8: strings as they are, binary as it is, integers and whole decimals in ASCII
+    digits, `true` and `false`, dates as `2013-01-31`, timestamps as `2013-01-31T23:59:59.000000Z` whatever their unit
+    (nine digits for nanoseconds). Several fields give a compact JSON array of these texts (binary in hexadecimal):
     `["UA","1545"]`. The text does not change when a field's type is widened within its kind.
 
     BadKey names `where`, field and row for a null, and says which types can be keys.
@@ -64,9 +64,7 @@ def split(
         return []
     order = np.argsort(places, kind="stable")
     starts = np.flatnonzero(np.diff(places[order], prepend=-1))
-    return [
-        (int(places[indices[0]]), indices) for indices in np.split(order, starts[1:])
-    ]
+    return [(int(places[indices[0]]), indices) for indices in np.split(order, starts[1:])]
 
 
 def murmur2(key: bytes) -> int:
@@ -118,7 +116,9 @@ def _column(rows: pa.RecordBatch, name: str, where: str | None) -> pa.Array:
     at = rows.schema.get_field_index(name)
     place = f"{where}, field {name!r}" if where else f"field {name!r}"
     if at < 0:
-        raise BadKey("The key names a field that the rows lack", where=place, fix=f"Rows have {', '.join(rows.schema.names)}.")
+        raise BadKey(
+            "The key names a field that the rows lack", where=place, fix=f"Rows have {', '.join(rows.schema.names)}."
+        )
     column = rows.column(at)
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
@@ -129,7 +129,7 @@ def _column(rows: pa.RecordBatch, name: str, where: str | None) -> pa.Array:
         )
     if not _can_be_key(column.type):
         raise BadKey(
-            f"{type_text(column.type)} cannot be a key",
+            f"{column.type} cannot be a key",
             where=place,
             fix="Keys are strings, integers, whole decimals, booleans, binary, dates or timestamps.",
         )
@@ -168,6 +168,6 @@ def _text(column: pa.Array) -> pa.StringArray:
 
 def _hexadecimal(column: pa.BinaryArray) -> pa.StringArray:
     offsets, data = offsets_and_data(column)
-    digits = binascii.hexlify(data[offsets[0] : offsets[-1]])
+    digits = binascii.hexlify(data[offsets[0] : offsets[-1]].data)
     points = (offsets - offsets[0]) * 2
     return pa.StringArray.from_buffers(len(column), pa.py_buffer(points), pa.py_buffer(digits))

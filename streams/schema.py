@@ -51,8 +51,8 @@ class Schema:
         """The schema that a dataclass, a `pa.Schema` or another Schema declares.
 
         A dataclass's fields may be str, int, float, bool, bytes, datetime (`timestamp[us, UTC]`), date, time,
-        timedelta, Decimal (`decimal128(38, 9)`), list[X], another dataclass, and `Annotated[X, ...]` with an Arrow type,
-        a description or both. Fields are required unless they are `X | None`.
+        timedelta, Decimal (`decimal128(38, 9)`), list[X], another dataclass, and `Annotated[X, ...]` with an Arrow
+        type, a description or both. Fields are required unless they are `X | None`.
         """
         if isinstance(declared, Schema):
             return declared
@@ -99,7 +99,9 @@ class Schema:
         chosen = list(names)
         for name in chosen:
             if name not in self.arrow.names:
-                raise SchemaError("There is no such field", where=f"field {name!r}", fix=f"There are {', '.join(self.names)}.")
+                raise SchemaError(
+                    "There is no such field", where=f"field {name!r}", fix=f"There are {', '.join(self.names)}."
+                )
         return Schema(pa.schema([self.arrow.field(name) for name in chosen]))
 
 

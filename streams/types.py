@@ -296,5 +296,5 @@ class _Reader:
         return SchemaError(
             f"{self.text!r} is not a type: {why}",
             where=f"character {at + 1}",
-            fix='Types are written as int64, timestamp[us, UTC], decimal128(10, 2), list<string> or struct<a: int64>.',
+            fix="Types are written as int64, timestamp[us, UTC], decimal128(10, 2), list<string> or struct<a: int64>.",
         )

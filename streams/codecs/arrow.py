@@ -21,8 +21,8 @@ _START: Final = len(MAGIC) + 4
 class ArrowCodec:
     """Rows as Arrow IPC. A value is `HWA1`, a CRC-32 (4 bytes, big-endian) and the IPC message.
 
-    The checksum starts from the schema's fingerprint, so that reading with another schema is noticed as damage is. Buffers
-    are not compressed: lz4 would save about a third of the bytes at several times the cost of everything else here.
+    The checksum starts from the schema's fingerprint, so that reading with another schema is noticed as damage is.
+    Buffers are not compressed: lz4 would save about a third of the bytes at several times the cost of all else here.
     """
 
     name = "arrow"

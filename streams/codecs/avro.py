@@ -1,4 +1,4 @@
-"""One message is one row in Avro, framed as Confluent's tools do: a zero byte, the schema id, Avro's binary encoding."""
+"""One message is one row in Avro, framed as Confluent's tools do: a zero byte, the schema id, Avro's encoding."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class AvroCodec:
 
     def __init__(self, schema: Schema, schema_id: int) -> None:
         if not 0 <= schema_id <= _LARGEST_ID:
-            raise SchemaError("Avro messages have four bytes for this", where=f"schema id {schema_id}", fix="Use a positive id below 2^31.")
+            raise SchemaError(
+                "Avro messages have four bytes for this",
+                where=f"schema id {schema_id}",
+                fix="Use a positive id below 2^31.",
+            )
         self.schema = schema
         self.schema_id = schema_id
         plain = without_logical_types(avro_schema(schema, "row"))
@@ -63,7 +67,7 @@ class AvroCodec:
         return self._write_one_by_one(pa.RecordBatch.from_arrays(columns, schema=self._physical))
 
     def decode(self, values: Sequence[bytes]) -> pa.RecordBatch:
-        """One row a value. Undecodable also for another schema id, for trailing bytes, and for text that is not UTF-8."""
+        """One row a value. Undecodable also for another schema id, trailing bytes, and text that is not UTF-8."""
         return decode_or_name(self.name, values, self._decode)
 
     def _decode(self, values: Sequence[bytes]) -> pa.RecordBatch:
@@ -73,8 +77,7 @@ class AvroCodec:
         else:
             columns = read_rows(values, [f.type for f in fields], [f.nullable for f in fields], self._header)
         logical = [
-            rebuild(column, field.type, from_physical)
-            for column, field in zip(columns, self.schema.arrow, strict=True)
+            rebuild(column, field.type, from_physical) for column, field in zip(columns, self.schema.arrow, strict=True)
         ]
         return pa.RecordBatch.from_arrays(logical, schema=self.schema.arrow)
 

@@ -41,7 +41,7 @@ def physical(kind: pa.DataType) -> pa.DataType:
 
 
 def to_physical(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column without nested values in its physical type. pa.ArrowInvalid for seconds beyond what milliseconds hold."""
+    """A flat column in its physical type. pa.ArrowInvalid for seconds beyond what milliseconds hold."""
     given = column.type
     if given == kind:
         return column
@@ -242,7 +242,10 @@ def _decimals_to_bytes(column: pa.Array) -> pa.BinaryArray:
         # Numbers wider than 64 bits are Python's, one by one.
         exact = Context(prec=80)
         unscaled = [None if d is None else int(d.scaleb(kind.scale, exact)) for d in column.to_pylist()]
-        return pa.array([None if n is None else n.to_bytes((n.bit_length() + 8) // 8, "big", signed=True) for n in unscaled], pa.binary())
+        return pa.array(
+            [None if n is None else n.to_bytes((n.bit_length() + 8) // 8, "big", signed=True) for n in unscaled],
+            pa.binary(),
+        )
     words = kind.bit_width // 64
     numbers = np.frombuffer(column.buffers()[1], dtype="<i8")[column.offset * words :: words][: len(column)]
     valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -288,5 +291,3 @@ def _bitmap(like: pa.Array) -> pa.Buffer | None:
     if not like.null_count:
         return None
     return pa.py_buffer(np.packbits(like.is_valid().to_numpy(zero_copy_only=False), bitorder="little"))
-
-

@@ -21,7 +21,9 @@ _MESSAGES_AT_ONCE: Final = 1 << 15
 _SLACK: Final = 16
 
 
-def read_rows(values: Sequence[bytes], kinds: Sequence[pa.DataType], nullable: Sequence[bool], header: bytes) -> list[pa.Array]:
+def read_rows(
+    values: Sequence[bytes], kinds: Sequence[pa.DataType], nullable: Sequence[bool], header: bytes
+) -> list[pa.Array]:
     """One array for each of `kinds` (physical types without nesting). pa.ArrowInvalid unless each value is `header` and
     exactly one row."""
     if len(values) <= _MESSAGES_AT_ONCE:
@@ -77,8 +79,10 @@ class _Reader:
         self._at = after
         return array
 
-    def _values(self, kind: pa.DataType, at: Positions, ends: Positions, valid: Mask | None) -> tuple[Positions, pa.Array]:
-        """The values at these positions and the positions after them; `valid` says which rows of the result they are."""
+    def _values(
+        self, kind: pa.DataType, at: Positions, ends: Positions, valid: Mask | None
+    ) -> tuple[Positions, pa.Array]:
+        """The values at these positions, and the positions after them; `valid` says which rows they are."""
         if pa.types.is_string(kind) or pa.types.is_binary(kind):
             return self._strings(kind, at, ends, valid)
         if pa.types.is_integer(kind):
@@ -98,7 +102,9 @@ class _Reader:
         grid = self._bytes[at[:, None] + np.arange(width)]
         return at + width, _spread_fixed(grid, valid, kind)
 
-    def _strings(self, kind: pa.DataType, at: Positions, ends: Positions, valid: Mask | None) -> tuple[Positions, pa.Array]:
+    def _strings(
+        self, kind: pa.DataType, at: Positions, ends: Positions, valid: Mask | None
+    ) -> tuple[Positions, pa.Array]:
         lengths, at = self._varints(at, ends)
         if ((lengths < 0) | (lengths > ends - at)).any():
             raise pa.ArrowInvalid("a string or bytes value ends beyond the message")

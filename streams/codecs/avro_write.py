@@ -81,7 +81,7 @@ class _Grid:
         if valid is None:
             self.constant(b"\2")
         else:
-            self._add((valid.astype(np.uint8) << 1)[:, None], None)
+            self._add((valid.view(np.uint8) * np.uint8(2))[:, None], None)
 
     def fixed(self, data: Bytes, valid: Mask | None) -> None:
         self._add(data, None if valid is None else np.broadcast_to(valid[:, None], data.shape))

@@ -20,7 +20,7 @@ def to_base64(column: pa.BinaryArray) -> pa.StringArray:
     missing = -lengths % 3
     filled = pc.binary_join_element_wise(plain, pa.array([b"", b"\0", b"\0\0"]).take(pa.array(missing)), b"")
     offsets, data = offsets_and_data(filled)
-    text = np.frombuffer(binascii.b2a_base64(data[offsets[0] : offsets[-1]], newline=False), dtype=np.uint8).copy()
+    text = np.frombuffer(binascii.b2a_base64(data[offsets[0] : offsets[-1]].data, newline=False), dtype=np.uint8).copy()
     ends = np.cumsum((lengths + missing) // 3 * 4)
     text[ends[missing >= 1] - 1] = _PAD
     text[ends[missing == 2] - 2] = _PAD

@@ -25,9 +25,9 @@ _BYTES_AT_ONCE: Final = 1 << 28
 class JsonCodec:
     """Rows as JSON objects, columns as their fields.
 
-    Timestamps are ISO 8601 texts with an offset (written with `Z`), dates and times ISO texts, binary is base64, decimals
-    are texts, durations are whole numbers of the declared unit; null is written out. NaN and infinity cannot be
-    written. When reading, fields that the schema does not have are ignored, missing ones are null.
+    Timestamps are ISO 8601 texts with an offset (written with `Z`), dates and times ISO texts, binary is base64,
+    decimals are texts, durations are whole numbers of the declared unit; null is written out. NaN and infinity
+    cannot be written. When reading, fields that the schema does not have are ignored, missing ones are null.
     """
 
     name = "json"
@@ -134,7 +134,9 @@ def _leaf(column: pa.Array, path: str, start: int) -> _Texts:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _Texts("", quoted(column.cast(pa.string())), "")
     if pa.types.is_floating(kind):
-        _refuse(pc.invert(pc.is_finite(column)), column, path, start, "has no JSON", "Make it null, or use avro or arrow.")
+        _refuse(
+            pc.invert(pc.is_finite(column)), column, path, start, "has no JSON", "Make it null, or use avro or arrow."
+        )
         return _Texts("", column.cast(pa.string()), "")
     if pa.types.is_timestamp(kind):
         _refuse_years(column, path, start)
@@ -166,7 +168,9 @@ def _refuse_years(column: pa.Array, path: str, start: int) -> None:
     first, beyond = _FIRST_DAY * unit, (_LAST_DAY + 1) * unit
     low = pc.less(counts, max(first, -(2**63)))
     high = pc.greater_equal(counts, beyond) if beyond < 2**63 else pc.greater(counts, 2**63 - 1)
-    _refuse(pc.or_(low, high), counts, path, start, "is outside the years 1 to 9999", "Use avro or arrow, or correct it.")
+    _refuse(
+        pc.or_(low, high), counts, path, start, "is outside the years 1 to 9999", "Use avro or arrow, or correct it."
+    )
 
 
 def _refuse(bad: pa.BooleanArray, column: pa.Array, path: str, start: int, what: str, fix: str) -> None:
