@@ -41,6 +41,7 @@ class FilterOperator(RowOperator):
     """See `filter`."""
 
     kind = "filter"
+    keeps_key = True
 
     def __init__(
         self,

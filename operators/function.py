@@ -119,6 +119,7 @@ class RowOperator:
     """What map, filter and repartition have in common: one partitioned input, no state, nothing held back."""
 
     tick: int | None = None
+    keeps_key = False
 
     def __init__(self, name: str, source: Stream, input_reads: tuple[str, ...], row_wise: bool) -> None:
         self.name = name

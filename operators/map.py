@@ -111,6 +111,7 @@ class MapOperator(RowOperator):
         self._to = _output(source, to, arrow, key, time, name)
         taken = {*reads, *self._carried}
         super().__init__(name, source, tuple(field for field in names if field in taken), row_wise)
+        self.keeps_key = bool(source.key) and self._to.key == source.key and set(source.key) <= set(self._carried)
         self._derives = self._checked_derives(derives, reads, made, name)
         self.outputs = (self._to,)
         self.params: dict[str, Any] = {

@@ -112,6 +112,10 @@ class Operator(Protocol):
     def row_wise(self) -> bool:
         """True if a step treats each row by itself and keeps no state: it may be fed several messages at once."""
 
+    @property
+    def keeps_key(self) -> bool:
+        """True if an output row has the key of the row it was made from, so that it stays in the task's partition."""
+
     def step(self, batch: Batch, state: State) -> Iterable[Output]: ...
 
     def holds(self, state: State) -> int:

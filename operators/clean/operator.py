@@ -94,6 +94,10 @@ class Clean:
     def row_wise(self) -> bool:
         return self.plan.row_wise
 
+    @property
+    def keeps_key(self) -> bool:
+        return not set(self.plan.source.key) & set(self.plan.normalise)
+
     def holds(self, state: State) -> int:
         return END
 

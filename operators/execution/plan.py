@@ -40,7 +40,7 @@ class Node:
     @property
     def keeps_partition(self) -> bool:
         """True if task n writes partition n only: its rows keep the key of the partition that it reads."""
-        return self.operator is not None and bool(getattr(self.operator, "keeps_key", False)) and self.tasks > 1
+        return self.operator is not None and self.operator.keeps_key and self.tasks > 1
 
 
 @dataclass

@@ -70,6 +70,7 @@ class LookupJoin:
 
     kind = "join"
     row_wise = False
+    keeps_key = True
 
     def __init__(
         self,

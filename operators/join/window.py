@@ -45,6 +45,7 @@ class WindowJoin:
 
     kind = "join"
     row_wise = False
+    keeps_key = True
 
     def __init__(
         self,
