@@ -6,9 +6,34 @@ from catalog import CatalogError, Incompatible, NotRegistered
 from catalog.errors import HeadwaterError
 from headwater.config import Config, ConfigError
 from headwater.hub import Hub, connect
+from operators.clean.impute import constant, last_value, mean, median, mode
+from operators.clean.normalise import cast, collapse, lower, missing, nan_missing, nfc, replace, scale, trim, upper
 from operators.engines.embedded import RunFailed, RunReport
+from operators.errors import StepFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.function import Mapped
 from operators.pipeline import Pipeline
+from streams.contract import (
+    ContractError,
+    Rule,
+    between,
+    compare,
+    condition,
+    covered,
+    finite,
+    jump,
+    length,
+    matches,
+    none_of,
+    not_after,
+    not_future,
+    not_null,
+    null_rate,
+    one_of,
+    references,
+    sums,
+    unique,
+)
 from streams.message import RowAddress
 from streams.publish import PublishError
 from streams.rows import Row, Rows
@@ -16,3 +41,62 @@ from streams.schema import Schema, SchemaError
 from streams.stream import Stream
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CatalogError",
+    "Config",
+    "ConfigError",
+    "ContractError",
+    "HeadwaterError",
+    "Hub",
+    "Incompatible",
+    "Mapped",
+    "NotRegistered",
+    "Pipeline",
+    "PlanError",
+    "PublishError",
+    "Row",
+    "RowAddress",
+    "Rows",
+    "Rule",
+    "RunFailed",
+    "RunReport",
+    "Schema",
+    "SchemaError",
+    "StepFailed",
+    "Stream",
+    "WrongOutput",
+    "between",
+    "cast",
+    "collapse",
+    "compare",
+    "condition",
+    "connect",
+    "constant",
+    "covered",
+    "finite",
+    "jump",
+    "last_value",
+    "length",
+    "lower",
+    "matches",
+    "mean",
+    "median",
+    "missing",
+    "mode",
+    "nan_missing",
+    "nfc",
+    "none_of",
+    "not_after",
+    "not_future",
+    "not_null",
+    "null_rate",
+    "one_of",
+    "references",
+    "replace",
+    "scale",
+    "sums",
+    "trim",
+    "unique",
+    "upper",
+]

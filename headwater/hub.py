@@ -55,7 +55,7 @@ class Hub:
     # Declaring
 
     def register(self, pipeline: Pipeline, *, dry_run: bool = False) -> Registration | list[Difference]:
-        """Put a pipeline's streams and operators into the catalog and make their topics; the same again changes nothing.
+        """Put a pipeline's streams and operators into the catalog and make their topics; again, it changes nothing.
 
         With `dry_run`, gives the differences to the catalog and changes nothing. Incompatible names every reason
         why the change cannot be made; then nothing of it is.
@@ -85,7 +85,7 @@ class Hub:
     # Rows
 
     def publish(self, stream: Stream | str, data: Any) -> int:
-        """Publish rows: anything with the Arrow interface, a DataFrame, dicts. Gives their number once they are durable.
+        """Publish rows (anything with the Arrow interface, a DataFrame, dicts); their number, once they are durable.
 
         NotRegistered, SchemaError or PublishError, and nothing written, if the catalog does not hold the stream or any
         row does not fit it.
@@ -118,9 +118,7 @@ class Hub:
         self.catalog.observe("reads", self.config.service, registered.name)
         bounds = self.log.bounds(registered.name)
         readers = [
-            PartitionReader(
-                self.log, registered, number, self.schema, position=end if start == "end" else first
-            )
+            PartitionReader(self.log, registered, number, self.schema, position=end if start == "end" else first)
             for number, (first, end) in enumerate(bounds)
         ]
         while True:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import EntitySpec, FieldLink, InputSpec, OperatorSpec, OutputSpec, PipelineSpec
+from catalog.specs import Codec, Kind
 from operators.clean import clean
 from operators.execution.failure import failed_stream
 from operators.execution.plan import Node, OnError, Plan, PlanError, tasks_of
@@ -22,7 +23,7 @@ from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.sources import CHUNK, Source
-from streams.stream import Codec, Kind, Stream
+from streams.stream import Stream
 
 
 class Pipeline:
@@ -89,7 +90,7 @@ class Pipeline:
         owner: str = "",
         tags: Iterable[str] = (),
     ) -> Stream:
-        """Declare a table: a stream of which only the latest row of a key counts. One partition unless said otherwise."""
+        """Declare a table: only the latest row of a key counts. It has one partition unless said otherwise."""
         return self._declare(
             "table", name, schema, contract, key, time, codec, partitions, entities, expect, lateness, None,
             description, fields, owner, tags,

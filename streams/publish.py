@@ -1,4 +1,4 @@
-"""Publishing from services: rows are checked against the stream as it is registered, then appended in one transaction."""
+"""Publishing from services: rows are checked against their registered stream, then appended in one transaction."""
 
 from __future__ import annotations
 

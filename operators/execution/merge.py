@@ -27,8 +27,8 @@ class Channel:
     """One writer's batches in one partition of one input.
 
     `key` is the key of the last batch taken, `watermark` a bound on the keys of batches that are still to arrive,
-    `position` the offset from which messages count, `outside` the pair (watermark, latest event time) behind the last batch
-    taken from an outside stream.
+    `position` the offset from which messages count, `outside` the pair (watermark, latest event time) behind the last
+    batch taken from an outside stream.
     """
 
     id: ChannelId
