@@ -93,7 +93,7 @@ class Database:
             found = _revision(connection)
             if found == REVISION:
                 return
-            if found is None and inspect(connection).get_table_names():
+            if found is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
                 raise CatalogError(
                     "This database holds other tables and is no catalog", where=self.url, fix="Name another file."
                 )
