@@ -50,8 +50,9 @@ class Database:
             self._alive().connect().execution_options(headwater_writes=True) as connection,
             connection.begin(),
         ):
-            # On SQLite the transaction began with the lock; elsewhere this row is the lock.
-            connection.execute(update(applied).values(change=applied.c.change))
+            if self.dialect != "sqlite":
+                # On SQLite the transaction began with the lock; elsewhere this row is the lock.
+                connection.execute(update(applied).values(change=applied.c.change))
             yield connection
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import catalog as catalog_package
-from catalog import Catalog, CatalogBusy, PipelineSpec
+from catalog import Catalog, CatalogBusy, CatalogError, PipelineSpec
 
 ROOT = Path(catalog_package.__file__).parent.parent
 
@@ -83,6 +83,20 @@ def test_waiting_too_long_is_an_error_that_says_so(url: str, tmp_path: Path) -> 
         holder.close()
         catalog.register(PipelineSpec("p"), compatible=lambda old, new: [])
         assert [one.name for one in catalog.pipelines()] == ["p"]
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_lost(
+    catalog: Catalog, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
+) -> None:
+    before = catalog.dump()
+    with catalog._database.writing() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+    with pytest.raises(CatalogError, match=r"full.*disk is not full"):
+        catalog.register(plant, compatible=refuses_nothing)
+    assert catalog.dump() == before
+    with catalog._database.writing() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    assert catalog.register(plant, compatible=refuses_nothing).changed
 
 
 def test_threads_may_share_a_catalog(
