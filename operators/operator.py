@@ -58,6 +58,12 @@ class Batch:
         return self.input == TICK
 
 
+def tick_at(clock: int) -> Batch:
+    """The batch without rows that a step is given at a tick."""
+    nothing = pa.RecordBatch.from_arrays([], names=[])
+    return Batch(TICK, nothing, Addresses.of_message(TICK, 0, 0, 0), np.empty(0, dtype=np.int64), clock)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Rows for one output stream; `parents` has one part for each way in which rows descend, each as long as

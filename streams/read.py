@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -122,26 +123,37 @@ class PartitionReader:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
         before that offset."""
         while True:
-            fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            found = self._cut(fetched, until)
+            fetched = self._read(max_bytes, until)
+            found = self._cut(fetched)
             if found or not len(fetched):
                 break
             reached = fetched.next
             if until is not None and reached >= until:
                 break
             max_bytes *= 2
-            again = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            if again.next == reached:
+            if self._read(max_bytes, until).next == reached:
                 break
         self.at_end = not found
         return found
 
-    def _cut(self, fetched: Fetched, until: int | None) -> list[Arrived]:
+    def _read(self, max_bytes: int, until: int | None) -> Fetched:
+        fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+        if until is None or not len(fetched) or fetched.offsets[-1] < until:
+            return fetched
+        count = bisect_left(fetched.offsets, until)
+        return Fetched(
+            fetched.offsets[:count],
+            fetched.timestamps[:count],
+            fetched.keys[:count],
+            fetched.values[:count],
+            fetched.headers[:count],
+            until,
+        )
+
+    def _cut(self, fetched: Fetched) -> list[Arrived]:
         found = []
         for start, stop in self._groups(fetched):
             end = fetched.offsets[stop - 1] + 1
-            if until is not None and end > until:
-                break
             found.append(self._arrive(fetched, start, stop))
             self.position = end
         if found and len(fetched) and found[-1].end == fetched.offsets[-1] + 1:

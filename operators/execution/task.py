@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
-import pyarrow as pa
 
 from catalog.errors import HeadwaterError
 from operators.errors import StepFailed
@@ -25,7 +24,7 @@ from operators.execution.progress import (
 )
 from operators.execution.state import State, decode_value
 from operators.execution.transaction import Transaction
-from operators.operator import TICK, Batch, Operator, Output
+from operators.operator import Batch, Operator, Output, tick_at
 from streams.log.protocol import Log, Writer
 from streams.message import BEGINNING, END
 from streams.parents import Addresses
@@ -248,10 +247,8 @@ class Task:
 
     def _tick(self, clock: int) -> None:
         before = self.operator.holds(self.state)
-        empty = pa.RecordBatch.from_arrays([], names=[])
-        nowhere = Addresses.of_message(TICK, 0, 0, 0)
         try:
-            outputs = self._step(Batch(TICK, empty, nowhere, np.empty(0, dtype=np.int64), clock))
+            outputs = self._step(tick_at(clock))
         except Exception as error:
             raise StepFailed(
                 f"The step raised at a tick: {error}",
