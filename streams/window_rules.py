@@ -294,10 +294,12 @@ def _jumps(times: Times, largest: int, at_most: int) -> tuple[Bools, int]:
     Whether a row is good depends on the good rows before it, so bad rows are taken out in rounds until none is
     left: each round's limits are too high or right, never too low.
     """
-    # The good times climb by steps of at most `at_most`: what lies above a wider gap is never reached.
-    ladder = np.unique(np.append(times[times > largest], largest))
-    gaps = np.flatnonzero(np.diff(ladder) > at_most)
-    bad = times > ladder[gaps[0]] if len(gaps) else np.zeros(len(times), dtype=bool)
+    bad = np.zeros(len(times), dtype=bool)
+    if (times > np.maximum.accumulate(np.append(largest, times))[:-1] + at_most).any():
+        # The good times climb by steps of at most `at_most`: what lies above a wider gap is never reached.
+        ladder = np.unique(np.append(times[times > largest], largest))
+        gaps = np.flatnonzero(np.diff(ladder) > at_most)
+        bad = times > ladder[gaps[0]] if len(gaps) else bad
     while True:
         good = np.where(bad, largest, times)
         reached = np.maximum.accumulate(np.concatenate([[largest], good]))
