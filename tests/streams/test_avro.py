@@ -193,6 +193,9 @@ def test_a_decimal_with_too_many_digits_is_refused() -> None:
         schema = Schema(pa.schema([pa.field("d", kind, False)]))
         with pytest.raises(Undecodable, match="value 0 of 1"):
             codec("avro", schema, ID).decode([HEADER + b"\x14" + b"\x7f" * 10])
+        if kind.precision == 3:
+            with pytest.raises(Undecodable, match="more than 3 digits"):
+                codec("avro", schema, ID).decode([HEADER + b"\x10\x80" + b"\x00" * 7])
 
 
 def test_messages_of_another_schema_or_system_are_named() -> None:
