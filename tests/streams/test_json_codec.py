@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import binascii
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -176,14 +177,14 @@ def test_base64_of_a_column_comes_back(values: list[bytes | None], start: int) -
     assert from_base64(to_base64(column)).to_pylist() == values[start:]
 
 
-@given(st.text(alphabet="AB=+/ -", max_size=9))
+@given(st.text(alphabet="AB=+/ -", max_size=9) | st.from_regex(r"[A=]{4}([A=]{4})?", fullmatch=True))
 @settings(max_examples=200, deadline=None)
-def test_base64_is_read_as_strictly_as_by_the_library(text: str) -> None:
-    import binascii
-
+def test_base64_is_read_as_the_library_reads_it_if_the_padding_is_whole(text: str) -> None:
     try:
-        expected = binascii.a2b_base64(text, strict_mode=True)
+        expected = binascii.a2b_base64(text, strict_mode=True) if len(text) % 4 == 0 else None
     except binascii.Error:
+        expected = None
+    if expected is None:
         with pytest.raises(pa.ArrowInvalid):
             from_base64(pa.array([text, "QQ=="]))
     else:
