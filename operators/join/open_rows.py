@@ -159,8 +159,8 @@ class _Cache:
         return self.start + len(self.times.values)
 
     def place(self, times: Times, side: Literal["left", "right"]) -> Positions:
-        """Positions of the first row not before (`left`) or after (`right`) these times, among the open ones."""
-        return np.maximum(self.start + np.searchsorted(self.times.values, times, side=side), self.open)
+        """Positions of the first row not before (`left`) or after (`right`) these times."""
+        return self.start + np.searchsorted(self.times.values, times, side=side)
 
     def add(self, rows: Any, groups: Groups) -> None:
         if not self.parts:
