@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from catalog import CatalogError, Incompatible, NotRegistered
-from catalog.errors import HeadwaterError
-from headwater.config import Config, ConfigError
-from headwater.hub import Hub, connect
-from operators.clean.impute import constant, last_value, mean, median, mode
-from operators.clean.normalise import cast, collapse, lower, missing, nan_missing, nfc, replace, scale, trim, upper
-from operators.engines.embedded import RunFailed, RunReport
-from operators.errors import StepFailed, WrongOutput
-from operators.execution.plan import PlanError
-from operators.function import Mapped
-from operators.pipeline import Pipeline
-from streams.contract import (
-    ContractError,
-    Rule,
-    between,
-    compare,
-    condition,
-    covered,
-    finite,
-    jump,
-    length,
-    matches,
-    none_of,
-    not_after,
-    not_future,
-    not_null,
-    null_rate,
-    one_of,
-    references,
-    sums,
-    unique,
-)
-from streams.message import RowAddress
-from streams.publish import PublishError
-from streams.rows import Row, Rows
-from streams.schema import Schema, SchemaError
-from streams.stream import Stream
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from catalog import CatalogError, Incompatible, NotRegistered
+    from catalog.errors import HeadwaterError
+    from headwater.config import Config, ConfigError
+    from headwater.hub import Hub, connect
+    from operators.clean.impute import constant, last_value, mean, median, mode
+    from operators.clean.normalise import cast, collapse, lower, missing, nan_missing, nfc, replace, scale, trim, upper
+    from operators.engines.embedded import RunFailed, RunReport
+    from operators.errors import StepFailed, WrongOutput
+    from operators.execution.plan import PlanError
+    from operators.function import Mapped
+    from operators.pipeline import Pipeline
+    from streams.contract import (
+        ContractError,
+        Rule,
+        between,
+        compare,
+        condition,
+        covered,
+        finite,
+        jump,
+        length,
+        matches,
+        none_of,
+        not_after,
+        not_future,
+        not_null,
+        null_rate,
+        one_of,
+        references,
+        sums,
+        unique,
+    )
+    from streams.message import RowAddress
+    from streams.publish import PublishError
+    from streams.rows import Row, Rows
+    from streams.schema import Schema, SchemaError
+    from streams.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -100,3 +104,69 @@ __all__ = [
     "unique",
     "upper",
 ]
+
+#: Where each public name comes from. Arrow and SQLAlchemy take a second to import; `headwater --help` does not wait for
+#: them.
+_HOMES = {
+    "catalog": ("CatalogError", "Incompatible", "NotRegistered"),
+    "catalog.errors": ("HeadwaterError",),
+    "headwater.config": ("Config", "ConfigError"),
+    "headwater.hub": ("Hub", "connect"),
+    "operators.clean.impute": ("constant", "last_value", "mean", "median", "mode"),
+    "operators.clean.normalise": (
+        "cast",
+        "collapse",
+        "lower",
+        "missing",
+        "nan_missing",
+        "nfc",
+        "replace",
+        "scale",
+        "trim",
+        "upper",
+    ),
+    "operators.engines.embedded": ("RunFailed", "RunReport"),
+    "operators.errors": ("StepFailed", "WrongOutput"),
+    "operators.execution.plan": ("PlanError",),
+    "operators.function": ("Mapped",),
+    "operators.pipeline": ("Pipeline",),
+    "streams.contract": (
+        "ContractError",
+        "Rule",
+        "between",
+        "compare",
+        "condition",
+        "covered",
+        "finite",
+        "jump",
+        "length",
+        "matches",
+        "none_of",
+        "not_after",
+        "not_future",
+        "not_null",
+        "null_rate",
+        "one_of",
+        "references",
+        "sums",
+        "unique",
+    ),
+    "streams.message": ("RowAddress",),
+    "streams.publish": ("PublishError",),
+    "streams.rows": ("Row", "Rows"),
+    "streams.schema": ("Schema", "SchemaError"),
+    "streams.stream": ("Stream",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            found = getattr(import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

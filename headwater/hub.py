@@ -63,7 +63,7 @@ class Hub:
         pipeline.plan()
         spec = platform.complete(pipeline)
         if dry_run:
-            return self.catalog.difference(spec)
+            return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
         self.log.create(platform.topics(pipeline))
         self._streams.clear()
@@ -71,12 +71,20 @@ class Hub:
         platform.pump(self.catalog, self.log)
         return registration
 
-    def register_stream(self, stream: Stream, *, document: str | None = None) -> None:
-        """Register one stream by itself, outside of any pipeline."""
-        self.catalog.register_stream(spec_of(stream, document=document), compatible=compatible)
-        self.log.create([platform.topic_of(stream)])
-        self._streams.pop(stream.name, None)
-        platform.pump(self.catalog, self.log)
+    def register_stream(
+        self, stream: Stream, *, document: str | None = None, dry_run: bool = False
+    ) -> list[Difference]:
+        """Register one stream by itself, outside of any pipeline; gives what that changed, or with `dry_run` would
+        change. `document` is the text of its contract file. Incompatible as for `register`."""
+        spec = spec_of(stream, document=document)
+        differences = self.catalog.stream_difference(spec, compatible=compatible)
+        if not dry_run:
+            self.catalog.register_stream(spec, compatible=compatible)
+            self.log.create([platform.topic_of(stream)])
+            self._streams.pop(stream.name, None)
+            self._publishers.pop(stream.name, None)
+            platform.pump(self.catalog, self.log)
+        return differences
 
     def stream(self, name: str) -> Stream:
         """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
