@@ -15,6 +15,7 @@ from catalog.register import Registration
 from catalog.search import Hit
 from headwater import platform
 from headwater.config import Config
+from headwater.files import PublishedFile, publish_file
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -101,11 +102,22 @@ class Hub:
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self._registered(name)
+            registered, schema_id = self.publishable(name)
             publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
             self._publishers[name] = publisher
             self.catalog.observe("writes", self.config.service, name)
         return publisher.publish(data)
+
+    def publishable(self, name: str) -> tuple[Stream, int]:
+        """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
+        operator, a source or the platform itself writes it."""
+        stream, schema_id = self._registered(name)
+        platform.refuse_written(self.catalog, stream)
+        return stream, schema_id
+
+    def publish_file(self, stream: Stream | str, path: str | Path, *, again: bool = False) -> PublishedFile:
+        """Publish the rows of a file, all or none, each content once. See headwater.files.publish_file."""
+        return publish_file(self, stream if isinstance(stream, str) else stream.name, path, again=again)
 
     def read(
         self,
