@@ -105,9 +105,7 @@ def publish_file(
 class _Writing:
     """The transactions of one file."""
 
-    def __init__(
-        self, hub: Hub, writer: Writer, stream: Stream, schema_id: int, place: Path, sha256: str
-    ) -> None:
+    def __init__(self, hub: Hub, writer: Writer, stream: Stream, schema_id: int, place: Path, sha256: str) -> None:
         producer = f"service:{hub.config.service}"
         self.at = hub.clock()
         self._clock = hub.clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,6 +16,7 @@ from catalog.search import Hit
 from headwater import platform
 from headwater.config import Config
 from headwater.files import PublishedFile, publish_file
+from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -214,6 +215,12 @@ class Hub:
         catalog's changes to the stream `headwater.catalog`."""
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
+
+    def status(self, operators: Iterable[str] | None = None) -> list[OperatorStatus]:
+        """How far the registered operators and sources have come, what they took and made, and who works on them; the
+        catalog is brought up to date first."""
+        self.sync()
+        return operator_statuses(self, operators)
 
     # Finding
 

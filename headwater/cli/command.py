@@ -32,9 +32,7 @@ _SHARED = {
         None,
     ),
     "as_json": (
-        Annotated[
-            bool, typer.Option("--json", help="Print JSON, and nothing else.", rich_help_panel="Every command")
-        ],
+        Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.", rich_help_panel="Every command")],
         False,
     ),
     "debug": (

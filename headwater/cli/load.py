@@ -74,7 +74,9 @@ def _made(value: Any, name: str, file: Path, target: str) -> Pipeline:
     if not isinstance(made, Pipeline):
         kind = type(value).__name__ if made is None else f"function that returns {type(made).__name__}"
         raise LoadError(
-            f"{name} is not a pipeline but a {kind}", where=target, fix="Name a Pipeline, or a function that returns one."
+            f"{name} is not a pipeline but a {kind}",
+            where=target,
+            fix="Name a Pipeline, or a function that returns one.",
         )
     return made
 
@@ -95,9 +97,7 @@ def _module_named(name: str) -> tuple[ModuleType, Path]:
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None:
-        raise LoadError(
-            "There is no such module", where=name, fix="Run from the folder that holds it, or install it."
-        )
+        raise LoadError("There is no such module", where=name, fix="Run from the folder that holds it, or install it.")
     file = Path(spec.origin)
     with _pointing_into(file):
         return importlib.import_module(name), file

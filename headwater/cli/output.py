@@ -96,10 +96,7 @@ class Output:
         for row in given:
             cells = [self.cell(value) for value in row]
             table.add_row(
-                *(
-                    Text(cell if columns[index] == wrap or not index else _cut(cell))
-                    for index, cell in enumerate(cells)
-                )
+                *(Text(cell if columns[index] == wrap or not index else _cut(cell)) for index, cell in enumerate(cells))
             )
         self.console.print(table)
 
@@ -135,6 +132,22 @@ def time_text(value: datetime) -> str:
     if known.microsecond:
         text += f".{known.microsecond:06d}".rstrip("0")
     return text + ("Z" if value.tzinfo else "")
+
+
+def minute_text(value: datetime | None) -> str | None:
+    """2024-03-01 09:30Z: for tables with little room."""
+    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def age(microseconds: int | None, now: int) -> str | None:
+    """How long ago something was: 12 s ago, 3 h ago."""
+    if microseconds is None:
+        return None
+    seconds = max(now - microseconds, 0) // 1_000_000
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def counted(count: int, what: str) -> str:

@@ -24,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
         app,
         "publish",
         panel=PANEL,
-        examples=["headwater publish plant.readings readings.csv", "headwater publish plant.readings day.parquet --again"],
+        examples=[
+            "headwater publish plant.readings readings.csv",
+            "headwater publish plant.readings day.parquet --again",
+        ],
     )(publish)
     command(
         app,

@@ -42,7 +42,7 @@ class Session:
 
     @cached_property
     def config(self) -> Config:
-        return Config.find(workspace=self.workspace)
+        return Config.find(workspace=self.workspace, unnamed="command-line")
 
     @cached_property
     def out(self) -> Output:
