@@ -19,6 +19,7 @@ from operators.map import map as map_rows
 from operators.operator import Operator
 from operators.repartition import repartition
 from streams.duration import Duration, parse_duration
+from streams.odcs import read_contract
 from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
@@ -207,8 +208,6 @@ class Pipeline:
         if contract is not None:
             text = Path(contract).read_text() if Path(str(contract)).suffix in {".yaml", ".yml"} else str(contract)
             self._documents[full] = text
-            from streams.odcs import read_contract
-
             declared = replace(read_contract(contract), name=full)
         else:
             declared = Stream(full, Schema.of(schema), codec="avro")

@@ -6,7 +6,7 @@ How versions follow each other is in `evolution`, how data are made to fit in `c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,24 @@ class Schema:
         if not len(self.arrow):
             raise SchemaError("There are no fields", where="schema", fix="Declare at least one field.")
         object.__setattr__(self, "arrow", pa.schema(canonical_fields(self.arrow, "")))
+
+    def described(self, descriptions: Mapping[str, str]) -> Schema:
+        """The same schema with descriptions of fields, by name. SchemaError for a field that it does not have."""
+        unknown = sorted(set(descriptions) - set(self.arrow.names))
+        if unknown:
+            raise SchemaError(
+                f"There is no field {', '.join(map(repr, unknown))} to describe",
+                where="schema",
+                fix=f"The fields are {', '.join(self.arrow.names)}.",
+            )
+        return Schema(
+            pa.schema(
+                field.with_metadata({DESCRIPTION: descriptions[field.name].encode()})
+                if field.name in descriptions
+                else field
+                for field in self.arrow
+            )
+        )
 
     @classmethod
     def of(cls, declared: type | pa.Schema | Schema) -> Schema:
