@@ -251,20 +251,22 @@ def main() -> None:
         "pandera on pandas": (lambda: pandera_on(table, "pandas"), min(chosen.repeat, 3)),
         "Great Expectations": (lambda: great_expectations(table), 1),
     }
-    measured: dict[str, tuple[float, tuple[int, int]]] = {}
+    splits: dict[str, tuple[Split, int]] = {}
     for name, (make, repeat) in contenders.items():
         try:
-            split = make()
+            splits[name] = (make(), repeat)
         except ImportError as error:
             print(f"SKIPPED {name}: {error}", file=sys.stderr)
-            continue
-        counts = split()
-        seconds = []
-        for _ in range(repeat):
-            began = time.perf_counter()
-            split()
-            seconds.append(time.perf_counter() - began)
-        measured[name] = (chosen.rows / statistics.median(seconds), counts)
+    counts = {name: split() for name, (split, _) in splits.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in splits}
+    # In turns, so that a busy moment of the machine does not fall on one of them.
+    for turn in range(chosen.repeat):
+        for name, (split, repeat) in splits.items():
+            if turn < repeat:
+                began = time.perf_counter()
+                split()
+                seconds[name].append(time.perf_counter() - began)
+    measured = {name: (chosen.rows / statistics.median(seconds[name]), counts[name]) for name in splits}
     base = measured.get("pandera on polars")
     print(f"{chosen.rows:,} rows, 10 columns, 9 rules, {dt.date.today()}, median of {chosen.repeat}")
     print(f"{'':32}{'M rows/s':>10}{'to pandera/polars':>20}{'good':>12}{'bad':>10}")
