@@ -199,9 +199,9 @@ def grow(load: Load, place: str | None, synchronous: str) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rows", type=int, default=2_000_000, help="rows in 1,000-row messages (a tenth in others)")
+    options.add_argument("--rows", type=int, default=4_000_000, help="rows in 1,000-row messages (a tenth in others)")
     options.add_argument("--repeat", type=int, default=5)
-    options.add_argument("--growth", type=int, default=3_000_000, help="rows of the growth run, 0 for none")
+    options.add_argument("--growth", type=int, default=10_000_000, help="rows of the growth run, 0 for none")
     options.add_argument("--growth-small", type=int, default=0, help="the same in 100-byte messages")
     options.add_argument("--synchronous", choices=["full", "normal"], default="full")
     options.add_argument("--folder", help="where to write (default: the system's temporary folder)")

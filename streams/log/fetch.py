@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from typing import Final
 
-from streams.log.block import COLUMNS, Block, unpack
+from streams.log.block import COLUMNS, Block, damaged, unpack
 from streams.log.layout import Slot
-from streams.log.protocol import Corrupt
 from streams.message import Fetched, Headers, unpack_headers
 
 _FIRST_LOOK: Final = 256
@@ -83,11 +82,8 @@ class _Messages:
             for row in rows:
                 found._add(Block._make(row[2:]), row[0] - slot.base, row[1], known)
         except (struct.error, ValueError) as error:
-            raise Corrupt(
-                f"The messages from offset {ids[0] - slot.base} to {ids[-1] - slot.base} cannot be decoded ({error})",
-                where=f"{slot.topic} {slot.partition}",
-                fix="The file is damaged, or another program wrote to it; restore it from a copy.",
-            ) from error
+            where = f"{slot.topic} {slot.partition}"
+            raise damaged(where, ids[0] - slot.base, ids[-1] - slot.base, error) from error
         return found
 
     def _add(self, block: Block, first: int, time: int, known: Mapping[bytes, Headers]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.log.embedded import EmbeddedLog
-from streams.log.protocol import LogError, Topic, UnknownTopic
+from streams.log.protocol import Corrupt, LogError, Topic, UnknownTopic
 
 Pair = tuple[bytes, bytes | None]
 
@@ -162,6 +163,15 @@ def test_a_topic_that_is_not_compact_is_not_compacted(log: EmbeddedLog) -> None:
         log.compact("forever")
     with pytest.raises(UnknownTopic):
         log.compact("missing")
+
+
+def test_damage_is_reported_with_its_topic_and_nothing_is_removed(log: EmbeddedLog) -> None:
+    put(log, "table", 0, [(b"a", b"1"), (b"a", b"2")])
+    with sqlite3.connect(log.path) as connection:
+        connection.execute("UPDATE block SET lengths = x'00'")
+    with pytest.raises(Corrupt, match="table"):
+        log.compact("table")
+    assert log.bounds("table")[0] == (0, 2)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
