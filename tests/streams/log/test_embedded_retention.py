@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.log import retention
 from streams.log.embedded import EmbeddedLog
+from streams.log.layout import OFFSET_BITS
 from streams.log.protocol import Corrupt, LogError, Topic, UnknownTopic
 
 Pair = tuple[bytes, bytes | None]
@@ -156,6 +158,16 @@ def test_compacting_again_removes_nothing(log: EmbeddedLog) -> None:
     put(log, "table", 0, [(b"a", b"1"), (b"a", b"2")])
     assert log.compact("table") == 1
     assert log.compact("table") == 0
+
+
+def test_a_compaction_leaves_alone_what_another_one_changed_since_it_looked(log: EmbeddedLog) -> None:
+    put(log, "table", 0, [(b"a", b"1"), (b"b", b"1"), (b"c", b"1"), (b"b", b"2")])
+    slot, end = retention._slots(log._database, Topic("table", 2, compact=True))[0]
+    row = slot << OFFSET_BITS
+    log.compact("table")
+    with log._database.writing() as connection:
+        assert retention._thin(connection, row, end, [row, row + 1]) == 0
+    assert pairs(log, "table", 0) == [(b"a", b"1"), (b"c", b"1"), (b"b", b"2")]
 
 
 def test_a_topic_that_is_not_compact_is_not_compacted(log: EmbeddedLog) -> None:
