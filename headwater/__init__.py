@@ -6,8 +6,7 @@ from catalog import CatalogError, Incompatible, NotRegistered
 from catalog.errors import HeadwaterError
 from headwater.config import Config, ConfigError
 from headwater.hub import Hub, connect
-from operators.clean.impute import constant, last_value, mean, median, mode
-from operators.clean.normalise import cast, collapse, lower, missing, nan_missing, nfc, replace, scale, trim, upper
+from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, WrongOutput
 from operators.execution.plan import PlanError
@@ -67,36 +66,23 @@ __all__ = [
     "Stream",
     "WrongOutput",
     "between",
-    "cast",
-    "collapse",
     "compare",
     "condition",
     "connect",
-    "constant",
     "covered",
     "finite",
+    "impute",
     "jump",
-    "last_value",
     "length",
-    "lower",
     "matches",
-    "mean",
-    "median",
-    "missing",
-    "mode",
-    "nan_missing",
-    "nfc",
     "none_of",
+    "normalise",
     "not_after",
     "not_future",
     "not_null",
     "null_rate",
     "one_of",
     "references",
-    "replace",
-    "scale",
     "sums",
-    "trim",
     "unique",
-    "upper",
 ]

@@ -17,7 +17,6 @@ from streams.read import PartitionReader
 from streams.schema import Schema
 from streams.stream import Stream
 
-
 #: Columns in which operators keep the addresses of rows that they hold.
 ADDRESS_COLUMNS = frozenset({"@partition", "@offset", "@row"})
 

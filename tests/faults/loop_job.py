@@ -1,6 +1,6 @@
 """A job with a loop, joins that hold rows, and quarantine: what is killed and must come out the same.
 
-    python loop_job.py WORKSPACE WORKERS
+python loop_job.py WORKSPACE WORKERS
 """
 
 from __future__ import annotations

@@ -35,7 +35,11 @@ def arrived(id: ChannelId, number: int, bound: int) -> Arrived:
 
 
 def merged(
-    channels: dict[ChannelId, list[int]], delays: dict[ChannelId, int], feedback: set[ChannelId], seed: int, every: int | None
+    channels: dict[ChannelId, list[int]],
+    delays: dict[ChannelId, int],
+    feedback: set[ChannelId],
+    seed: int,
+    every: int | None,
 ) -> list[tuple[Any, ...]]:
     """Deliver batches and watermarks in a random order of arrival, and take whatever may be taken at random moments."""
     rng = random.Random(seed)
