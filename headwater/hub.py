@@ -20,7 +20,9 @@ from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
+from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
 from streams.publish import Publisher
 from streams.read import PartitionReader
@@ -155,6 +157,14 @@ class Hub:
         self.register(pipeline)
         plan = self.plan(pipeline)
         context = self.context(plan)
+        upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
+
+        def look_after() -> None:
+            if upkeep is not None:
+                upkeep()
+            if watch is not None:
+                watch()
+
         try:
             return embedded.run(
                 plan,
@@ -163,7 +173,7 @@ class Hub:
                 workers=workers,
                 leases=self.log.leases if workers > 1 else None,
                 max_wait=max_wait,
-                watch=watch,
+                watch=look_after,
                 prepare=self._prepare,
             )
         finally:
