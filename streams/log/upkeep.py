@@ -1,4 +1,4 @@
-"""Upkeep of an embedded log while a job runs: retention and compaction, now and then (Kafka brokers do it themselves)."""
+"""Upkeep of an embedded log while a job runs: retention and compaction (Kafka brokers do this themselves)."""
 
 from __future__ import annotations
 
