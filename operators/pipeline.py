@@ -134,7 +134,7 @@ class Pipeline:
         """Keep the rows for which the predicate holds. See operators.filter.filter."""
         return self.add(filter_rows(source, predicate, to=self._full(to), **options), on_error=on_error)
 
-    def repartition(self, source: Stream, *, key: str | Sequence[str], to: str, **options: Any) -> Stream:
+    def repartition(self, source: Stream, key: str | Sequence[str], to: str, **options: Any) -> Stream:
         """The same rows under another key, each in the partition of its new key."""
         return self.add(repartition(source, key, self._full(to), **options))
 
