@@ -315,6 +315,10 @@ class Condition(RowRule):
     def fields(self) -> tuple[str, ...]:
         return self.on
 
+    def try_on(self, schema: pa.Schema, where: str) -> None:
+        if self.check_rows is not None:
+            super().try_on(schema, where)
+
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         chosen = rows.select(list(self.on))
         if self.check_rows is None:
