@@ -22,6 +22,7 @@ from streams.types import (
     is_list,
     list_type,
     list_word,
+    nullable_throughout,
     parse_type,
     type_text,
 )
@@ -89,6 +90,11 @@ class Schema:
         """SHA-256 (hex) of the text without descriptions."""
         bare = {"fields": [_described(field, descriptions=False) for field in self.arrow]}
         return hashlib.sha256(orjson.dumps(bare)).hexdigest()
+
+    @cached_property
+    def guarded(self) -> tuple[int, ...]:
+        """Positions of the fields that are required or have required fields inside."""
+        return tuple(at for at, field in enumerate(self.arrow) if not nullable_throughout(field))
 
     @property
     def names(self) -> list[str]:
