@@ -152,7 +152,9 @@ def compare(load: Load, repeat: int, place: str | None, synchronous: str) -> Non
     for _ in range(repeat):
         for name, way in WAYS.items():
             seconds[name].append(measure(way, load, place, synchronous))
-    medians = {name: tuple(statistics.median(column) for column in zip(*found)) for name, found in seconds.items()}
+    medians = {
+        name: tuple(statistics.median(column) for column in zip(*found, strict=True)) for name, found in seconds.items()
+    }
     rows, size = load.rows * load.messages, len(load.value) * load.messages / 1e6
     print(
         f"\n{load.name}: {load.messages:,} messages of {len(load.value):,} bytes, {load.per_commit:,} a transaction,"
