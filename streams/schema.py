@@ -129,6 +129,21 @@ class Schema:
         return Schema(pa.schema([self.arrow.field(name) for name in chosen]))
 
 
+    def described(self, descriptions: Mapping[str, str]) -> Schema:
+        """The same schema with these descriptions by field name. SchemaError for a name that it does not have."""
+        self.select(descriptions)
+        return Schema(
+            pa.schema(
+                [
+                    field.with_metadata({DESCRIPTION: descriptions[field.name].encode()})
+                    if field.name in descriptions
+                    else field
+                    for field in self.arrow
+                ]
+            )
+        )
+
+
 def _described(field: pa.Field, *, descriptions: bool = True) -> dict[str, Any]:
     return {"name": field.name, **_described_field(field, descriptions)}
 
