@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -13,8 +13,9 @@ from catalog.difference import Difference
 from catalog.lineage import Graph
 from catalog.register import Registration
 from catalog.search import Hit
-from headwater import platform
+from headwater import platform, provenance
 from headwater.config import Config
+from headwater.provenance import Impact, OneRow, Trace
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -24,10 +25,11 @@ from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
 from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
+from streams.message import RowAddress
 from streams.publish import Publisher
 from streams.read import PartitionReader
 from streams.register import compatible, spec_of, stream_of
-from streams.rows import Rows, read_rows, rows_of
+from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -214,6 +216,33 @@ class Hub:
     def lineage(self, name: str, **options: Any) -> Graph:
         """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
         return self.catalog.lineage(name, **options)
+
+    def trace(self, row: OneRow, *, depth: int | None = None, limit: int = 1000) -> Trace:
+        """Where a row (one that was read, its address, or "plant.placed 0:1042:17") comes from, up to its source rows.
+
+        `depth` is how many operators up to go, `limit` how many rows to show at most. BadAddress for a text that is
+        none, NoSuchRow for an address without a row, NotRegistered for an unknown stream.
+        """
+        return provenance.trace(self, row, depth=depth, limit=limit)
+
+    def impact(
+        self,
+        what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
+        *,
+        partition: int | None = None,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> Impact:
+        """What was made from bad rows: streams and datasets, with how many rows and where.
+
+        The bad rows are given themselves (as to `trace`, or several of one stream), or as a stream with offsets `first`
+        to `end` (excluded) of one `partition`, or as a whole partition or stream. Raises as `trace` does.
+        """
+        return provenance.impact(self, what, partition=partition, first=first, end=end)
+
+    def readable(self, stream: Stream | str) -> Stream:
+        """A registered stream that holds rows. NotRegistered for an unknown one, and for operators' state."""
+        return self._readable(stream)
 
     def schema(self, schema_id: int) -> Schema:
         """A schema by its id in the catalog."""

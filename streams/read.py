@@ -152,6 +152,10 @@ class PartitionReader:
             until,
         )
 
+    def decode(self, fetched: Fetched) -> pa.RecordBatch:
+        """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
+        return self._decode(fetched, 0, len(fetched))
+
     def _cut(self, fetched: Fetched) -> list[Arrived]:
         found = []
         for start, stop in self._groups(fetched):
