@@ -15,7 +15,10 @@ from catalog.register import Registration
 from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
+from headwater.dataset import Dataset
+from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
+from headwater.query import Query
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -250,6 +253,41 @@ class Hub:
         if known is None:
             known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
         return known
+
+    # Datasets
+
+    def freeze(
+        self,
+        name: str,
+        query: Query | Stream | str | Iterable[str | Stream] = (),
+        *,
+        keep: bool = False,
+        description: str = "",
+        **parts: Any,
+    ) -> Dataset:
+        """Freeze the rows that a query finds now, and register them as a version of the dataset `name`.
+
+        A query is a stream, several, or none with the parts of headwater.query.Query by name: `tag`, `entity`, `owner`,
+        `search`, `since`, `until`, `ranges`, `where`, `columns`. With `keep` the rows are copied into the workspace.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query or parts.pop("streams", ()), **parts)
+        dataset = freeze(
+            self.catalog, self.log, self.schema, self._datasets, name, asked, keep=keep, description=description
+        )
+        platform.pump(self.catalog, self.log)
+        return dataset
+
+    def dataset(self, name: str, version: int | None = None) -> Dataset:
+        """A dataset that was frozen, by default its latest version. NotRegistered."""
+        return Dataset(self.catalog.dataset(name, version), self.log, self.schema, self._datasets)
+
+    def datasets(self) -> list[Dataset]:
+        """The latest version of each dataset, by name."""
+        return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
+
+    @property
+    def _datasets(self) -> Path:
+        return self.config.workspace / "datasets"
 
     def close(self) -> None:
         for publisher in self._publishers.values():
