@@ -47,24 +47,6 @@ class Schema:
             raise SchemaError("There are no fields", where="schema", fix="Declare at least one field.")
         object.__setattr__(self, "arrow", pa.schema(canonical_fields(self.arrow, "")))
 
-    def described(self, descriptions: Mapping[str, str]) -> Schema:
-        """The same schema with descriptions of fields, by name. SchemaError for a field that it does not have."""
-        unknown = sorted(set(descriptions) - set(self.arrow.names))
-        if unknown:
-            raise SchemaError(
-                f"There is no field {', '.join(map(repr, unknown))} to describe",
-                where="schema",
-                fix=f"The fields are {', '.join(self.arrow.names)}.",
-            )
-        return Schema(
-            pa.schema(
-                field.with_metadata({DESCRIPTION: descriptions[field.name].encode()})
-                if field.name in descriptions
-                else field
-                for field in self.arrow
-            )
-        )
-
     @classmethod
     def of(cls, declared: type | pa.Schema | Schema) -> Schema:
         """The schema that a dataclass, a `pa.Schema` or another Schema declares.

@@ -137,7 +137,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         add=True,
         row_wise=True,
         to="training",
-        description="The training set: features as of departure, and whether the flight came more than 15 minutes late.",
+        description="The training set: features as of departure, and whether the flight came over 15 minutes late.",
         owner="delay-prediction",
         tags=["flights", "training"],
     )
