@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,8 +9,7 @@ if TYPE_CHECKING:
     from catalog.errors import HeadwaterError
     from headwater.config import Config, ConfigError
     from headwater.hub import Hub, connect
-    from operators.clean.impute import constant, last_value, mean, median, mode
-    from operators.clean.normalise import cast, collapse, lower, missing, nan_missing, nfc, replace, scale, trim, upper
+    from operators.clean import impute, normalise
     from operators.engines.embedded import RunFailed, RunReport
     from operators.errors import StepFailed, WrongOutput
     from operators.execution.plan import PlanError
@@ -71,38 +69,25 @@ __all__ = [
     "Stream",
     "WrongOutput",
     "between",
-    "cast",
-    "collapse",
     "compare",
     "condition",
     "connect",
-    "constant",
     "covered",
     "finite",
+    "impute",
     "jump",
-    "last_value",
     "length",
-    "lower",
     "matches",
-    "mean",
-    "median",
-    "missing",
-    "mode",
-    "nan_missing",
-    "nfc",
     "none_of",
+    "normalise",
     "not_after",
     "not_future",
     "not_null",
     "null_rate",
     "one_of",
     "references",
-    "replace",
-    "scale",
     "sums",
-    "trim",
     "unique",
-    "upper",
 ]
 
 #: Where each public name comes from. Arrow and SQLAlchemy take a second to import; `headwater --help` does not wait for
@@ -112,19 +97,7 @@ _HOMES = {
     "catalog.errors": ("HeadwaterError",),
     "headwater.config": ("Config", "ConfigError"),
     "headwater.hub": ("Hub", "connect"),
-    "operators.clean.impute": ("constant", "last_value", "mean", "median", "mode"),
-    "operators.clean.normalise": (
-        "cast",
-        "collapse",
-        "lower",
-        "missing",
-        "nan_missing",
-        "nfc",
-        "replace",
-        "scale",
-        "trim",
-        "upper",
-    ),
+    "operators.clean": ("impute", "normalise"),
     "operators.engines.embedded": ("RunFailed", "RunReport"),
     "operators.errors": ("StepFailed", "WrongOutput"),
     "operators.execution.plan": ("PlanError",),
@@ -162,7 +135,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
-            found = getattr(import_module(module), name)
+            found = getattr(__import__(module, fromlist=[name]), name)
             globals()[name] = found
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,21 +13,28 @@ from catalog.difference import Difference
 from catalog.lineage import Graph
 from catalog.register import Registration
 from catalog.search import Hit
-from headwater import platform
+from headwater import platform, provenance
 from headwater.config import Config
+from headwater.dataset import Dataset
 from headwater.files import PublishedFile, publish_file
+from headwater.freeze import freeze
+from headwater.provenance import Impact, OneRow, Trace
+from headwater.query import Query
 from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
+from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
+from streams.message import RowAddress
 from streams.publish import Publisher
 from streams.read import PartitionReader
 from streams.register import compatible, spec_of, stream_of
-from streams.rows import Rows, read_rows, rows_of
+from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -176,6 +183,14 @@ class Hub:
         self.register(pipeline)
         plan = self.plan(pipeline)
         context = self.context(plan)
+        upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
+
+        def look_after() -> None:
+            if upkeep is not None:
+                upkeep()
+            if watch is not None:
+                watch()
+
         try:
             return embedded.run(
                 plan,
@@ -184,7 +199,7 @@ class Hub:
                 workers=workers,
                 leases=self.log.leases if workers > 1 else None,
                 max_wait=max_wait,
-                watch=watch,
+                watch=look_after,
                 prepare=self._prepare,
             )
         finally:
@@ -232,12 +247,74 @@ class Hub:
         """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
         return self.catalog.lineage(name, **options)
 
+    def trace(self, row: OneRow, *, depth: int | None = None, limit: int = 1000) -> Trace:
+        """Where a row (one that was read, its address, or "plant.placed 0:1042:17") comes from, up to its source rows.
+
+        `depth` is how many operators up to go, `limit` how many rows to show at most. BadAddress for a text that is
+        none, NoSuchRow for an address without a row, NotRegistered for an unknown stream.
+        """
+        return provenance.trace(self, row, depth=depth, limit=limit)
+
+    def impact(
+        self,
+        what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
+        *,
+        partition: int | None = None,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> Impact:
+        """What was made from bad rows: streams and datasets, with how many rows and where.
+
+        The bad rows are given themselves (as to `trace`, or several of one stream), or as a stream with offsets `first`
+        to `end` (excluded) of one `partition`, or as a whole partition or stream. Raises as `trace` does.
+        """
+        return provenance.impact(self, what, partition=partition, first=first, end=end)
+
+    def readable(self, stream: Stream | str) -> Stream:
+        """A registered stream that holds rows. NotRegistered for an unknown one, and for operators' state."""
+        return self._readable(stream)
+
     def schema(self, schema_id: int) -> Schema:
         """A schema by its id in the catalog."""
         known = self._schemas.get(schema_id)
         if known is None:
             known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
         return known
+
+    # Datasets
+
+    def freeze(
+        self,
+        name: str,
+        query: Query | Stream | str | Iterable[str | Stream] = (),
+        *,
+        keep: bool = False,
+        description: str = "",
+        **parts: Any,
+    ) -> Dataset:
+        """Freeze the rows that a query finds now, and register them as a version of the dataset `name`.
+
+        A query is a stream, several, or none with the parts of headwater.query.Query by name: `tag`, `entity`, `owner`,
+        `search`, `since`, `until`, `ranges`, `where`, `columns`. With `keep` the rows are copied into the workspace.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query or parts.pop("streams", ()), **parts)
+        dataset = freeze(
+            self.catalog, self.log, self.schema, self._datasets, name, asked, keep=keep, description=description
+        )
+        platform.pump(self.catalog, self.log)
+        return dataset
+
+    def dataset(self, name: str, version: int | None = None) -> Dataset:
+        """A dataset that was frozen, by default its latest version. NotRegistered."""
+        return Dataset(self.catalog.dataset(name, version), self.log, self.schema, self._datasets)
+
+    def datasets(self) -> list[Dataset]:
+        """The latest version of each dataset, by name."""
+        return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
+
+    @property
+    def _datasets(self) -> Path:
+        return self.config.workspace / "datasets"
 
     def close(self) -> None:
         for publisher in self._publishers.values():

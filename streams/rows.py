@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,8 +120,8 @@ def read_rows(
         if last is not None:
             first = max(first, _start_of_last(log, stream, partition, last, schemas))
         reader = PartitionReader(log, stream, partition, schemas, position=first)
-        while reader.position < end and (batches := reader.fetch(until=end)):
-            found.extend(batches)
+        while reader.position < end and (batches := reader.fetch()):
+            found.extend(_before(batch, end) for batch in batches if batch.first < end)
     rows = rows_of(stream, found)
     if last is not None and len(rows) > last:
         order = np.arange(len(rows))
@@ -130,6 +130,15 @@ def read_rows(
         newest = order[-last:]
         rows = Rows(stream.name, rows.table.take(pa.array(newest)), rows.addresses.take(newest))
     return rows if columns is None else Rows(rows.stream, rows.table.select(columns), rows.addresses)
+
+
+def _before(batch: Arrived, end: int) -> Arrived:
+    """The batch without what lies at or behind the offset `end`."""
+    if batch.end <= end:
+        return batch
+    count = int(np.searchsorted(batch.addresses.offset, end))
+    rows, addresses = batch.rows.slice(0, count), batch.addresses.slice(0, count)
+    return replace(batch, end=end, rows=rows, addresses=addresses, times=batch.times[:count])
 
 
 def _start_of_last(log: Log, stream: Stream, partition: int, rows: int, schemas: Callable[[int], Schema]) -> int:

@@ -6,7 +6,7 @@ How versions follow each other is in `evolution`, how data are made to fit in `c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -109,6 +109,20 @@ class Schema:
                     "There is no such field", where=f"field {name!r}", fix=f"There are {', '.join(self.names)}."
                 )
         return Schema(pa.schema([self.arrow.field(name) for name in chosen]))
+
+    def described(self, descriptions: Mapping[str, str]) -> Schema:
+        """The same schema with these descriptions by field name. SchemaError for a name that it does not have."""
+        self.select(descriptions)
+        return Schema(
+            pa.schema(
+                [
+                    field.with_metadata({DESCRIPTION: descriptions[field.name].encode()})
+                    if field.name in descriptions
+                    else field
+                    for field in self.arrow
+                ]
+            )
+        )
 
 
 def _described(field: pa.Field, *, descriptions: bool = True) -> dict[str, Any]:

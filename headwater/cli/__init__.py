@@ -1,4 +1,4 @@
-"""The command line: a thin shell over the library. Each module holds one group of commands; `main` is the entry point."""
+"""The command line, a thin shell over the library: a module for each group of commands; `main` is the entry point."""
 
 from __future__ import annotations
 

@@ -7,12 +7,12 @@ from time import monotonic
 
 import numpy as np
 import pyarrow as pa
-from streams.keys import split
 
 from operators.execution.emit import appenders_for, made_ranges
 from operators.execution.plan import Node
 from operators.execution.progress import Progress, last_progress, merged_ranges, progress_topic, task_name
 from operators.execution.task import SECONDS_PER_TRANSACTION, Context
+from streams.keys import split
 from streams.message import BEGINNING, END
 from streams.publish import check_rows
 from streams.read import event_times

@@ -307,6 +307,8 @@ class Task:
 
     def _commit(self) -> None:
         context = self._context
+        # Encoded first: from flush to commit all other writers of the log may have to wait.
+        changes = self.state.changes()
         placed = self._writer.flush()
         for at in placed:
             self._ends.setdefault(at.topic, {})[str(at.partition)] = at.last + 1
@@ -331,7 +333,6 @@ class Task:
             **self._transaction.facts(),
         )
         self._writer.append(progress_topic(self.node.name), self.number, [None], [progress.encode()], ())
-        changes = self.state.changes()
         if changes:
             self._writer.append(
                 state_topic(self.node.name),
