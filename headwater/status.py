@@ -83,15 +83,31 @@ class StreamStatus:
 def operator_statuses(hub: Hub, names: Iterable[str] | None = None) -> list[OperatorStatus]:
     """The operators and sources that are registered, or the named ones, by name. Row counts are as fresh as the
     catalog (`hub.sync`). NotRegistered for a name that is unknown."""
-    records = hub.catalog.operators() if names is None else [hub.catalog.operator(name) for name in names]
+    chosen = hub.catalog.operators() if names is None else [hub.catalog.operator(name) for name in names]
     owners = _owners(hub.log)
-    roles = {record.name: record.spec.role for record in _streams(hub.catalog)}
-    return [_operator(hub, record, owners, roles) for record in records]
+    roles = {record.name: record.spec.role for record in records(hub.catalog)}
+    return [_operator(hub, record, owners, roles) for record in chosen]
 
 
 def stream_statuses(hub: Hub, roles: Iterable[str] = SHOWN_ROLES) -> list[StreamStatus]:
     """The registered streams of these roles, by name."""
-    return [stream_status(hub.log, record) for record in _streams(hub.catalog, roles)]
+    return [stream_status(hub.log, record) for record in records(hub.catalog, roles)]
+
+
+def records(catalog: Catalog, roles: Iterable[str] | None = None, **filters: str | None) -> list[StreamRecord]:
+    """All registered streams of these roles (None: of all), by name; `filters` are those of `Catalog.streams`."""
+    wanted = None if roles is None else list(roles)
+    found: list[StreamRecord] = []
+    while page := catalog.streams(
+        roles=wanted,
+        owner=filters.get("owner"),
+        tag=filters.get("tag"),
+        entity=filters.get("entity"),
+        after=found[-1].name if found else None,
+        limit=_PAGE,
+    ):
+        found += page
+    return found
 
 
 def stream_status(log: Log, record: StreamRecord) -> StreamStatus:
@@ -181,13 +197,6 @@ def _rows(catalog: Catalog, operator: str) -> dict[str, Counter[str]]:
             found["out"].update(run.rows_out)
             found["late"].update(run.late)
         after = runs[-1].number
-    return found
-
-
-def _streams(catalog: Catalog, roles: Iterable[str] | None = None) -> list[StreamRecord]:
-    found: list[StreamRecord] = []
-    while page := catalog.streams(roles=roles, after=found[-1].name if found else None, limit=_PAGE):
-        found += page
     return found
 
 

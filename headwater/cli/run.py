@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +26,7 @@ PANEL = "Run"
 TERMINATED = 143
 
 
-class Until(str, Enum):
+class Until(StrEnum):
     caught_up = "caught-up"
 
 
