@@ -10,7 +10,9 @@ from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.execution.state import State
 from operators.function import Mapped
+from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
 from streams.contract import (
     ContractError,
@@ -33,7 +35,8 @@ from streams.contract import (
     sums,
     unique,
 )
-from streams.message import RowAddress
+from streams.message import BEGINNING, END, RowAddress
+from streams.parents import Addresses, Ranges, ranges_of
 from streams.publish import PublishError
 from streams.rows import Row, Rows
 from streams.schema import Schema, SchemaError
@@ -42,18 +45,27 @@ from streams.stream import Stream
 __version__ = "0.1.0"
 
 __all__ = [
+    "BEGINNING",
+    "END",
+    "Addresses",
+    "Batch",
     "CatalogError",
     "Config",
     "ConfigError",
     "ContractError",
+    "Derived",
     "HeadwaterError",
     "Hub",
     "Incompatible",
+    "Input",
     "Mapped",
     "NotRegistered",
+    "Operator",
+    "Output",
     "Pipeline",
     "PlanError",
     "PublishError",
+    "Ranges",
     "Row",
     "RowAddress",
     "Rows",
@@ -62,6 +74,7 @@ __all__ = [
     "RunReport",
     "Schema",
     "SchemaError",
+    "State",
     "StepFailed",
     "Stream",
     "WrongOutput",
@@ -73,6 +86,7 @@ __all__ = [
     "finite",
     "impute",
     "jump",
+    "later",
     "length",
     "matches",
     "none_of",
@@ -82,6 +96,7 @@ __all__ = [
     "not_null",
     "null_rate",
     "one_of",
+    "ranges_of",
     "references",
     "sums",
     "unique",
