@@ -13,10 +13,11 @@ from catalog.difference import Difference
 from catalog.lineage import Graph
 from catalog.register import Registration
 from catalog.search import Hit
-from headwater import platform
+from headwater import platform, provenance
 from headwater.config import Config
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
+from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
@@ -25,12 +26,15 @@ from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
+from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
+from streams.message import RowAddress
 from streams.publish import Publisher
 from streams.read import PartitionReader
 from streams.register import compatible, spec_of, stream_of
-from streams.rows import Rows, read_rows, rows_of
+from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -60,7 +64,7 @@ class Hub:
     # Declaring
 
     def register(self, pipeline: Pipeline, *, dry_run: bool = False) -> Registration | list[Difference]:
-        """Put a pipeline's streams and operators into the catalog and make their topics; the same again changes nothing.
+        """Put a pipeline's streams and operators into the catalog and make their topics; again, it changes nothing.
 
         With `dry_run`, gives the differences to the catalog and changes nothing. Incompatible names every reason
         why the change cannot be made; then nothing of it is.
@@ -90,7 +94,7 @@ class Hub:
     # Rows
 
     def publish(self, stream: Stream | str, data: Any) -> int:
-        """Publish rows: anything with the Arrow interface, a DataFrame, dicts. Gives their number once they are durable.
+        """Publish rows (anything with the Arrow interface, a DataFrame, dicts); their number, once they are durable.
 
         NotRegistered, SchemaError or PublishError, and nothing written, if the catalog does not hold the stream or any
         row does not fit it.
@@ -160,6 +164,14 @@ class Hub:
         self.register(pipeline)
         plan = self.plan(pipeline)
         context = self.context(plan)
+        upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
+
+        def look_after() -> None:
+            if upkeep is not None:
+                upkeep()
+            if watch is not None:
+                watch()
+
         try:
             return embedded.run(
                 plan,
@@ -168,7 +180,7 @@ class Hub:
                 workers=workers,
                 leases=self.log.leases if workers > 1 else None,
                 max_wait=max_wait,
-                watch=watch,
+                watch=look_after,
                 prepare=self._prepare,
             )
         finally:
@@ -209,6 +221,33 @@ class Hub:
     def lineage(self, name: str, **options: Any) -> Graph:
         """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
         return self.catalog.lineage(name, **options)
+
+    def trace(self, row: OneRow, *, depth: int | None = None, limit: int = 1000) -> Trace:
+        """Where a row (one that was read, its address, or "plant.placed 0:1042:17") comes from, up to its source rows.
+
+        `depth` is how many operators up to go, `limit` how many rows to show at most. BadAddress for a text that is
+        none, NoSuchRow for an address without a row, NotRegistered for an unknown stream.
+        """
+        return provenance.trace(self, row, depth=depth, limit=limit)
+
+    def impact(
+        self,
+        what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
+        *,
+        partition: int | None = None,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> Impact:
+        """What was made from bad rows: streams and datasets, with how many rows and where.
+
+        The bad rows are given themselves (as to `trace`, or several of one stream), or as a stream with offsets `first`
+        to `end` (excluded) of one `partition`, or as a whole partition or stream. Raises as `trace` does.
+        """
+        return provenance.impact(self, what, partition=partition, first=first, end=end)
+
+    def readable(self, stream: Stream | str) -> Stream:
+        """A registered stream that holds rows. NotRegistered for an unknown one, and for operators' state."""
+        return self._readable(stream)
 
     def schema(self, schema_id: int) -> Schema:
         """A schema by its id in the catalog."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from streams.codecs import Codec, codec
+from streams.contract import largest_lead
 from streams.evolution import project
 from streams.log.protocol import Corrupt, Log
 from streams.message import (
@@ -113,6 +115,7 @@ class PartitionReader:
         self.outside = outside
         self._watermark = watermark
         self._seen = seen
+        self._ceiling = largest_lead(stream)
         self._wanted = stream.schema.arrow.names if columns is None else list(columns)
         read = set(self._wanted) | ({stream.time} if stream.time else set())
         self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
@@ -122,26 +125,40 @@ class PartitionReader:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
         before that offset."""
         while True:
-            fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            found = self._cut(fetched, until)
+            fetched = self._read(max_bytes, until)
+            found = self._cut(fetched)
             if found or not len(fetched):
                 break
-            reached = fetched.next
-            if until is not None and reached >= until:
+            # What was read ends within a batch: there is more of it, or its end was never written.
+            end = self._log.bounds(self.stream.name)[self.partition][1]
+            if fetched.next >= (end if until is None else min(end, until)):
                 break
             max_bytes *= 2
-            again = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            if again.next == reached:
-                break
         self.at_end = not found
         return found
 
-    def _cut(self, fetched: Fetched, until: int | None) -> list[Arrived]:
+    def _read(self, max_bytes: int, until: int | None) -> Fetched:
+        fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+        if until is None or not len(fetched) or fetched.offsets[-1] < until:
+            return fetched
+        count = bisect_left(fetched.offsets, until)
+        return Fetched(
+            fetched.offsets[:count],
+            fetched.timestamps[:count],
+            fetched.keys[:count],
+            fetched.values[:count],
+            fetched.headers[:count],
+            until,
+        )
+
+    def decode(self, fetched: Fetched) -> pa.RecordBatch:
+        """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
+        return self._decode(fetched, 0, len(fetched))
+
+    def _cut(self, fetched: Fetched) -> list[Arrived]:
         found = []
         for start, stop in self._groups(fetched):
             end = fetched.offsets[stop - 1] + 1
-            if until is not None and end > until:
-                break
             found.append(self._arrive(fetched, start, stop))
             self.position = end
         if found and len(fetched) and found[-1].end == fetched.offsets[-1] + 1:
@@ -194,7 +211,7 @@ class PartitionReader:
         else:
             addresses = Addresses.of_message(self.stream.name, self.partition, first, rows.num_rows)
         task = header_of(headers, TASK)
-        bound = self._bound(headers, times)
+        bound = self._bound(headers, times, fetched.timestamps[stop - 1])
         return Arrived(
             self.stream.name,
             self.partition,
@@ -213,13 +230,14 @@ class PartitionReader:
             headers,
         )
 
-    def _bound(self, headers: Headers, times: Times) -> int:
+    def _bound(self, headers: Headers, times: Times, appended: int) -> int:
         if self.stream.time is None:
             return BEGINNING
         if not self.outside:
             stated = header_of(headers, WATERMARK)
             return BEGINNING if stated is None else unpack_int(stated)
-        known = times[times != BEGINNING]
+        # A clock that is far ahead must not make everybody else late: what it stamped moves no watermark.
+        known = times[(times != BEGINNING) & (times <= appended + self._ceiling)]
         if not len(known):
             return self._watermark
         self._seen = max(self._seen, int(known.max()))

@@ -22,16 +22,16 @@ class Row(Mapping[str, Any]):
     """One row: a mapping from field to value, with the `address` where it lies."""
 
     address: RowAddress
-    values: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def __getitem__(self, field: str) -> Any:
-        return self.values[field]
+        return self.fields[field]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.fields)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.fields)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Rows:
         head = "".join(f"<th>{name}</th>" for name in ["address", *self.table.column_names])
         body = "".join(
             f"<tr><td>{row.address.partition}:{row.address.offset}:{row.address.row}</td>"
-            + "".join(f"<td>{value}</td>" for value in row.values.values())
+            + "".join(f"<td>{value}</td>" for value in row.values())
             + "</tr>"
             for row in self._first(20)
         )

@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.testing.failure import CheckFailed
+from operators.errors import WrongOutput
 from operators.execution.digest import digest_rows
-from operators.execution.emit import WrongOutput, fitted
+from operators.execution.emit import fitted
 from operators.execution.merge import Channel, ChannelId, Merge, Taken
 from operators.execution.plan import tasks_of
 from operators.execution.progress import task_name
 from operators.execution.state import State, decode_value
-from operators.operator import TICK, Batch, Operator, Output
+from operators.operator import Batch, Operator, Output, tick_at
 from streams.keys import split
 from streams.message import BEGINNING, END
 from streams.parents import Addresses, Parents
@@ -172,9 +173,7 @@ class _Task:
 
     def _tick(self, clock: int) -> None:
         before = self._operator.holds(self._state)
-        empty = pa.RecordBatch.from_arrays([], names=[])
-        nowhere = Addresses.of_message(TICK, 0, 0, 0)
-        self._step(Batch(TICK, empty, nowhere, np.empty(0, dtype=np.int64), clock))
+        self._step(tick_at(clock))
         self._stalled = self._operator.holds(self._state) == before
 
     def _tick_due(self) -> int | None:

@@ -22,7 +22,7 @@ from headwater.testing.cuts import whole
 from headwater.testing.difference import difference
 from headwater.testing.rehearsal import outside, rehearse, written
 from operators.clean.impute import last_value, mean
-from operators.execution.emit import WrongOutput
+from operators.errors import WrongOutput
 from operators.execution.state import State
 from operators.map import map as map_rows
 from operators.operator import Batch, Derived, Input, Output

@@ -76,7 +76,9 @@ class Job:
         self.nodes[name] = Node(name, 1, (stream,), source=Source(name, stream, data, chunk))
 
     def add(self, operator: Any, **options: Any) -> Stream:
-        self.nodes[operator.name] = Node(operator.name, tasks_of(operator), operator.outputs, operator=operator, **options)
+        self.nodes[operator.name] = Node(
+            operator.name, tasks_of(operator), operator.outputs, operator=operator, **options
+        )
         for stream in operator.outputs:
             self.streams[stream.name] = stream
         for given in operator.inputs:
@@ -106,7 +108,9 @@ class Job:
             now=lambda: 1_700_000_000 * SECOND,
         )
 
-    def run(self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any) -> embedded.RunReport:
+    def run(
+        self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any
+    ) -> embedded.RunReport:
         plan = self.plan()
         context = self.context()
 

@@ -168,6 +168,13 @@ def test_different_keys_with_one_code_do_not_meet() -> None:
         operator = join(left, table, on="k", to="c.out")
         found = rows_of(taken(operator, State(), (arrival(table, rows), BEGINNING), (lefts, 10)))
         assert sorted((row["k"], row["right_x"]) for row in found) == expected
+        one_by_one = [
+            (arrival(table, {"k": [key], "x": [-number]}), BEGINNING)
+            for number, key in enumerate([*rights, *rights, rights[0]])
+        ]
+        found = rows_of(taken(operator, State(), *one_by_one, (lefts, 10)))
+        newest = {key: -number for number, key in enumerate([*rights, *rights, rights[0]])}
+        assert {row["k"]: row["right_x"] for row in found} == {key: newest.get(key) for key in (one, other)}
 
 
 def colliding_keys() -> tuple[bytes, bytes]:
