@@ -18,7 +18,7 @@ from streams.stream import Stream
 
 CHANGES = "headwater.catalog"
 
-_PROGRESS = pa.schema(
+PROGRESS = pa.schema(
     [
         pa.field("operator", pa.string(), nullable=False),
         pa.field("task", pa.int64(), nullable=False),
@@ -38,7 +38,7 @@ _STATE = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("val
 def progress_stream(node: Node) -> Stream:
     return Stream(
         progress_topic(node.name),
-        Schema(_PROGRESS),
+        Schema(PROGRESS),
         codec="json",
         partitions=node.tasks,
         role="progress",
