@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from operators.engines.embedded import RunFailed, RunReport
     from operators.errors import StepFailed, WrongOutput
     from operators.execution.plan import PlanError
+    from operators.execution.state import State
     from operators.function import Mapped
+    from operators.operator import Batch, Derived, Input, Operator, Output, later
     from operators.pipeline import Pipeline
     from streams.contract import (
         ContractError,
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
         sums,
         unique,
     )
-    from streams.message import RowAddress
+    from streams.message import BEGINNING, END, RowAddress
+    from streams.parents import Addresses, Ranges, ranges_of
     from streams.publish import PublishError
     from streams.rows import Row, Rows
     from streams.schema import Schema, SchemaError
@@ -45,18 +48,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BEGINNING",
+    "END",
+    "Addresses",
+    "Batch",
     "CatalogError",
     "Config",
     "ConfigError",
     "ContractError",
+    "Derived",
     "HeadwaterError",
     "Hub",
     "Incompatible",
+    "Input",
     "Mapped",
     "NotRegistered",
+    "Operator",
+    "Output",
     "Pipeline",
     "PlanError",
     "PublishError",
+    "Ranges",
     "Row",
     "RowAddress",
     "Rows",
@@ -65,6 +77,7 @@ __all__ = [
     "RunReport",
     "Schema",
     "SchemaError",
+    "State",
     "StepFailed",
     "Stream",
     "WrongOutput",
@@ -76,6 +89,7 @@ __all__ = [
     "finite",
     "impute",
     "jump",
+    "later",
     "length",
     "matches",
     "none_of",
@@ -85,6 +99,7 @@ __all__ = [
     "not_null",
     "null_rate",
     "one_of",
+    "ranges_of",
     "references",
     "sums",
     "unique",
@@ -101,7 +116,9 @@ _HOMES = {
     "operators.engines.embedded": ("RunFailed", "RunReport"),
     "operators.errors": ("StepFailed", "WrongOutput"),
     "operators.execution.plan": ("PlanError",),
+    "operators.execution.state": ("State",),
     "operators.function": ("Mapped",),
+    "operators.operator": ("Batch", "Derived", "Input", "Operator", "Output", "later"),
     "operators.pipeline": ("Pipeline",),
     "streams.contract": (
         "ContractError",
@@ -124,7 +141,8 @@ _HOMES = {
         "sums",
         "unique",
     ),
-    "streams.message": ("RowAddress",),
+    "streams.message": ("BEGINNING", "END", "RowAddress"),
+    "streams.parents": ("Addresses", "Ranges", "ranges_of"),
     "streams.publish": ("PublishError",),
     "streams.rows": ("Row", "Rows"),
     "streams.schema": ("Schema", "SchemaError"),

@@ -72,8 +72,8 @@ def publish_file(
 
     All rows are checked before the first is written. A file is known by its content: published again it
     adds nothing, and after an interruption it goes on where it was, unless `again` says that its rows are to
-    come once more. `watch` is told the number of rows written so far. Raises NotRegistered, PublishError, SourceError or
-    SchemaError, and nothing is written.
+    come once more. `watch` is told the number of rows written so far. Raises NotRegistered, PublishError, SourceError
+    or SchemaError, and nothing is written.
     """
     stream, schema_id = hub.publishable(name)
     place = Path(path)

@@ -69,8 +69,8 @@ class OperatorStatus:
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """One stream. `messages` are those that can be read in the log; `rows` have come in all, None if nobody counted them.
-    `appended_at` (microseconds since 1970): when the newest came."""
+    """One stream. `messages` are those that can be read in the log; `rows` have come in all, None if nobody counted
+    them. `appended_at` (microseconds since 1970): when the newest came."""
 
     stream: str
     role: str
@@ -85,8 +85,8 @@ def operator_statuses(hub: Hub, names: Iterable[str] | None = None) -> list[Oper
     catalog (`hub.sync`). NotRegistered for a name that is unknown."""
     chosen = hub.catalog.operators() if names is None else [hub.catalog.operator(name) for name in names]
     owners = _owners(hub.log)
-    roles = {record.name: record.spec.role for record in records(hub.catalog)}
-    return [_operator(hub, record, owners, roles) for record in chosen]
+    put_aside = {record.name for record in records(hub.catalog, ["quarantine"])}
+    return [_operator(hub, record, owners, put_aside) for record in chosen]
 
 
 def stream_statuses(hub: Hub, roles: Iterable[str] = SHOWN_ROLES) -> list[StreamStatus]:
@@ -131,10 +131,9 @@ def stream_status(log: Log, record: StreamRecord) -> StreamStatus:
     )
 
 
-def _operator(hub: Hub, record: OperatorRecord, owners: dict[str, str], roles: dict[str, str]) -> OperatorStatus:
+def _operator(hub: Hub, record: OperatorRecord, owners: dict[str, str], put_aside: set[str]) -> OperatorStatus:
     spec = record.spec
     counted = _rows(hub.catalog, record.name)
-    put_aside = {name for name, role in roles.items() if role == "quarantine"}
     bounds = {one.stream: hub.log.bounds(one.stream) for one in spec.inputs}
     tasks = tuple(_task(hub.log, record, number, bounds, owners) for number in range(int(spec.params.get("tasks", 1))))
     lags = [task.lag for task in tasks if task.lag is not None]

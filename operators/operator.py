@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.execution.state import State
+from streams.duration import Duration, parse_duration
 from streams.message import END
 from streams.parents import Addresses, Parents
 from streams.stream import Stream
@@ -34,6 +35,12 @@ class Input:
     reads: tuple[str, ...] = ()
     delay: int = 0
     later: bool = False
+
+
+def later(stream: Stream, *, delay: Duration, reads: tuple[str, ...], mode: Mode = "gathered") -> Input:
+    """An input that closes a loop: a stream made, directly or not, from the operator's own output. Its rows take
+    effect at their event time + `delay`, so that the loop has an order."""
+    return Input(stream, mode, reads, parse_duration(delay), later=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,12 +129,11 @@ class PartitionReader:
             found = self._cut(fetched)
             if found or not len(fetched):
                 break
-            reached = fetched.next
-            if until is not None and reached >= until:
+            # What was read ends within a batch: there is more of it, or its end was never written.
+            end = self._log.bounds(self.stream.name)[self.partition][1]
+            if fetched.next >= (end if until is None else min(end, until)):
                 break
             max_bytes *= 2
-            if self._read(max_bytes, until).next == reached:
-                break
         self.at_end = not found
         return found
 

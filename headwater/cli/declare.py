@@ -32,7 +32,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    session: Session, folder: Annotated[Path, typer.Argument(help="Where to write; made if need be.")] = Path()
+    session: Session,
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if need be.", metavar="FOLDER")] = Path(),
 ) -> None:
     """Write a small working pipeline to start from: a pipeline file, a contract and data."""
     from headwater import starter
@@ -58,7 +59,9 @@ def init(
 
 def register(
     session: Session,
-    file: Annotated[str, typer.Argument(help=f"{FILE_HELP} Or a contract (.yaml) that declares one stream.")],
+    file: Annotated[
+        str, typer.Argument(help=f"{FILE_HELP} Or a contract (.yaml) that declares one stream.", metavar="FILE")
+    ],
     check: Annotated[
         bool, typer.Option("--check", help=f"Change nothing; exit code {DIFFERENT} if there is a difference.")
     ] = False,

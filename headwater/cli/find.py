@@ -42,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
 def streams(
     session: Session,
     name: Annotated[
-        str | None, typer.Argument(help="One stream, in full.", metavar="[STREAM]", autocompletion=names.streams)
+        str | None, typer.Argument(help="One stream, in full.", metavar="STREAM", autocompletion=names.streams)
     ] = None,
     owner: Annotated[str | None, typer.Option(help="Those of this owner.", autocompletion=names.owners)] = None,
     tag: Annotated[
@@ -92,7 +92,7 @@ def streams(
 
 def search(
     session: Session,
-    question: Annotated[list[str], typer.Argument(help="The question, in your own words.")],
+    question: Annotated[list[str], typer.Argument(help="The question, in your own words.", metavar="QUESTION")],
     limit: Annotated[int, typer.Option(min=1, help="At most so many answers.")] = 10,
 ) -> None:
     """Ask the catalog a question in plain words; the best answers come first, each with the reason why."""

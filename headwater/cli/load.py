@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -33,17 +33,7 @@ def is_contract(target: str) -> bool:
 def load_pipeline(target: str) -> Pipeline:
     """The pipeline in `file.py`, or `file.py:name` or `module:name`: the one at module level, or what its function
     `build()` or `pipeline()` gives. LoadError, with the line of the user's file, if there is none or several."""
-    place, separator, attribute = target.partition(":")
-    if place.endswith(".py") or Path(place).is_file():
-        module, file = _module_of_file(Path(place))
-    elif separator:
-        module, file = _module_named(place)
-    else:
-        raise LoadError(
-            "This is neither a Python file nor module:name",
-            where=target,
-            fix="Name a file that holds a Pipeline (pipeline.py), or a module and a name in it (plant.jobs:pipeline).",
-        )
+    module, file, attribute = _opened(target)
     if attribute:
         return _made(_attribute(module, attribute, target), attribute, file, target)
     found = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, Pipeline)}
@@ -52,7 +42,7 @@ def load_pipeline(target: str) -> Pipeline:
     if found:
         names = [name for name, _ in found.values()]
         raise LoadError(
-            f"There are several pipelines: {', '.join(names)}", where=target, fix=f"Say which: {place}:{names[0]}"
+            f"There are several pipelines: {', '.join(names)}", where=target, fix=f"Say which: {target}:{names[0]}"
         )
     for name in BUILDERS:
         if callable(vars(module).get(name)):
@@ -61,6 +51,34 @@ def load_pipeline(target: str) -> Pipeline:
         "There is no pipeline in it",
         where=target,
         fix='Make one at module level, p = hw.Pipeline("name"), or in a function build() that returns it.',
+    )
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function `name` in `file.py:name` or `module:name`. LoadError."""
+    module, _, name = _opened(target)
+    found = getattr(module, name, None) if name else None
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if callable(value) and value.__module__ == module.__name__]
+        raise LoadError(
+            f"There is no function {name!r} in it" if name else "It is not said which function",
+            where=target,
+            fix=f"Write FILE:NAME; its functions: {', '.join(known) or 'none'}.",
+        )
+    return found
+
+
+def _opened(target: str) -> tuple[ModuleType, Path, str]:
+    """The module that is named, its file, and the name in it, if one is said."""
+    place, separator, attribute = target.partition(":")
+    if place.endswith(".py") or Path(place).is_file():
+        return *_module_of_file(Path(place)), attribute
+    if separator:
+        return *_module_named(place), attribute
+    raise LoadError(
+        "This is neither a Python file nor module:name",
+        where=target,
+        fix="Name a file that holds a Pipeline (pipeline.py), or a module and a name in it (plant.jobs:pipeline).",
     )
 
 
@@ -172,4 +190,4 @@ def _line_in(file: Path, error: BaseException) -> str:
     return f"{Path(frame.filename).name} line {frame.lineno}: {frame.line}"
 
 
-__all__ = ["LoadError", "is_contract", "load_pipeline"]
+__all__ = ["LoadError", "is_contract", "load_function", "load_pipeline"]

@@ -71,16 +71,24 @@ class Output:
             grid.add_row(name, Text(self.cell(value)))
         self.console.print(grid)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, wrap: str | None = None) -> None:
-        """Rows under their column names; numbers stand to the right. On a terminal the first column is kept whole and
-        the one named `wrap` may take several lines, others are cut."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        wrap: str | None = None,
+        named: bool = True,
+    ) -> None:
+        """Rows under their column names (not if not `named`); numbers stand to the right. On a terminal the first
+        column is kept whole and the one named `wrap` may take several lines, others are cut."""
         given = [list(row) for row in rows]
         if self.plain:
-            self.line("\t".join(columns))
+            if named:
+                self.line("\t".join(columns))
             for row in given:
                 self.line("\t".join(self.cell(value) for value in row))
             return
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=named)
         for index, name in enumerate(columns):
             numbers = [row[index] for row in given if row[index] is not None]
             right = bool(numbers) and all(isinstance(value, int | float) for value in numbers)

@@ -58,7 +58,9 @@ def lineage(
     session: Session,
     name: Annotated[
         str,
-        typer.Argument(help="A stream, operator or dataset, or a field: STREAM.FIELD", autocompletion=names.streams),
+        typer.Argument(
+            help="A stream, operator or dataset, or a field: STREAM.FIELD", metavar="NAME", autocompletion=names.streams
+        ),
     ],
     down: Annotated[bool, typer.Option("--down/--up", help="Where it goes to; or where it comes from.")] = False,
     depth: Annotated[int | None, typer.Option(min=1, help="So many operators far; otherwise all the way.")] = None,
@@ -89,7 +91,9 @@ def trace(
     session: Session,
     address: Annotated[
         list[str],
-        typer.Argument(help="STREAM PARTITION:OFFSET:ROW, as `tail` shows them.", autocompletion=names.streams),
+        typer.Argument(
+            help="STREAM PARTITION:OFFSET:ROW, as `tail` shows them.", metavar="ADDRESS", autocompletion=names.streams
+        ),
     ],
     depth: Annotated[int | None, typer.Option(min=1, help="So many operators up; otherwise to the sources.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 1000,
@@ -109,7 +113,7 @@ def impact(
         str | None,
         typer.Argument(
             help="PARTITION:FIRST-END (END excluded), PARTITION:OFFSET, or PARTITION; without it the whole stream.",
-            metavar="[PARTITION:FIRST-END]",
+            metavar="PARTITION:FIRST-END",
         ),
     ] = None,
 ) -> None:
@@ -123,7 +127,7 @@ def impact(
 
 
 def _walk(hub: Hub, name: str, direction: Direction, depth: int | None, at: int | None) -> Graph:
-    """The lineage of what the name says; if nothing is called that, of a field: the stream's name, a dot, the field's."""
+    """The lineage of what the name says; if nothing is called that, of the field STREAM.FIELD."""
     try:
         return hub.lineage(name, direction=direction, depth=depth, at=at)
     except NotRegistered:
@@ -143,7 +147,7 @@ def _range(offsets: str | None) -> tuple[int | None, int | None, int | None]:
         raise BadRange(
             "These are no offsets",
             where=offsets,
-            fix="Write PARTITION:FIRST-END, END excluded, as in 0:40-60; or 0:41 for one message, or 0 for a partition.",
+            fix="Write PARTITION:FIRST-END (END excluded), as in 0:40-60; or 0:41 for one message, 0 for a partition.",
         )
     partition, first, end = (None if part is None else int(part) for part in found.group("partition", "first", "end"))
     return partition, first, first + 1 if first is not None and end is None else end

@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 def publish(
     session: Session,
     name: Name,
-    file: Annotated[str, typer.Argument(help="A file: .csv, .jsonl, .ndjson or .parquet.")],
+    file: Annotated[str, typer.Argument(help="A file: .csv, .jsonl, .ndjson or .parquet.", metavar="FILE")],
     again: Annotated[bool, typer.Option("--again", help="Publish the rows once more, though they are there.")] = False,
 ) -> None:
     """Publish the rows of a file to a stream: all of them or none, each content once.
@@ -88,7 +88,7 @@ def tail(
     _print(session, rows, chosen, lines=follow)
     for new in coming:
         if len(new):
-            _print(session, new, chosen, lines=True)
+            _print(session, new, chosen, lines=True, named=False)
 
 
 def _chosen(stream: Stream, columns: str) -> list[str]:
@@ -97,7 +97,7 @@ def _chosen(stream: Stream, columns: str) -> list[str]:
     return stream.schema.select([name.strip() for name in columns.split(",")]).names
 
 
-def _print(session: Session, rows: Rows, columns: list[str], *, lines: bool) -> None:
+def _print(session: Session, rows: Rows, columns: list[str], *, lines: bool, named: bool = True) -> None:
     if session.json:
         found = [as_json(row, columns) for row in rows]
         if not lines:
@@ -105,15 +105,16 @@ def _print(session: Session, rows: Rows, columns: list[str], *, lines: bool) -> 
         for one in found if lines else ():
             session.emit(one, line=True)
     else:
-        print_rows(session, rows, columns)
+        print_rows(session, rows, columns, named=named)
 
 
 def as_json(row: Row, columns: list[str]) -> dict[str, Any]:
     return {"address": str(row.address), "row": {name: row[name] for name in columns}}
 
 
-def print_rows(session: Session, rows: Rows, columns: list[str]) -> None:
+def print_rows(session: Session, rows: Rows, columns: list[str], *, named: bool = True) -> None:
     session.out.table(
         ["address", *columns],
         [(":".join(map(str, row.address[1:])), *(row[name] for name in columns)) for row in rows],
+        named=named,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     session: Session,
-    file: Annotated[str, typer.Argument(help=FILE_HELP)],
+    file: Annotated[str, typer.Argument(help=FILE_HELP, metavar="FILE")],
     until: Annotated[
         Until | None, typer.Option(help="End when everything in the log is taken; otherwise it runs for ever.")
     ] = None,
@@ -69,7 +70,7 @@ def run(
     pipeline = load_pipeline(file)
     hub = session.hub(make=True)
     before = _counts(hub, list(pipeline.nodes))
-    with _stopping() as stopped:
+    with _stopping() as stopped, _quiet(until is not None and not session.debug):
         report = hub.run(pipeline, until=until.value if until else None, workers=workers, max_wait=max_wait)
     after = hub.status(list(pipeline.nodes))
     if session.json:
@@ -97,13 +98,13 @@ def status(
     session: Session,
     operators: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these operators.", metavar="[OPERATOR]...", autocompletion=names.operators),
+        typer.Argument(help="Only these operators.", metavar="OPERATOR", autocompletion=names.operators),
     ] = None,
     tasks: Annotated[bool, typer.Option("--tasks", help="Show each task, and who works on it.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every --every seconds.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
-    """Show how far operators have come: lag in messages, watermark, rows, what was put aside or late, who works on them.
+    """Show how far operators have come: lag in messages, watermark, rows, quarantine, late rows, who runs them.
 
     With --json --watch each look is one line of JSON.
     """
@@ -131,7 +132,10 @@ def status(
 def replay(
     session: Session,
     operator: Annotated[
-        str, typer.Argument(help="The operator: the name of its main output.", autocompletion=names.operators)
+        str,
+        typer.Argument(
+            help="The operator: the name of its main output.", metavar="OPERATOR", autocompletion=names.operators
+        ),
     ],
     start: Annotated[str | None, typer.Option("--from", help="Transactions committed from this time on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Transactions committed before this time.")] = None,
@@ -139,8 +143,8 @@ def replay(
 ) -> None:
     """Step through what an operator did, with the operator as the file has it now, and compare the rows.
 
-    Nothing is written. Exit code 10 if rows differ, 9 if what a replay needs is gone from the log. Times are ISO 8601, in
-    UTC unless they say otherwise, or a length of time ago (2h).
+    Nothing is written. Exit code 10 if rows differ, 9 if what a replay needs is gone from the log. Times are ISO 8601,
+    in UTC unless they say otherwise, or a length of time ago (2h).
     """
     from headwater.cli.load import load_pipeline
     from headwater.cli.times import parse_time
@@ -180,6 +184,19 @@ def _stopping() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet(once: bool) -> Iterator[None]:
+    """A run that ends by itself says at its end which tasks stopped; one that goes on says so when it happens."""
+    logger = logging.getLogger("operators.engines.worker")
+    before = logger.level
+    if once:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _row_counts(one: OperatorStatus) -> tuple[int, int, int, int]:

@@ -32,14 +32,29 @@ class RunFailed(HeadwaterError):
     exit_code = 8
 
 
+@dataclass(frozen=True)
+class TaskFailure:
+    """Why a task stopped: what was wrong, where, and what to do."""
+
+    what: str
+    where: str | None = None
+    fix: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> TaskFailure:
+        if isinstance(error, HeadwaterError):
+            return cls(error.what, error.where, error.fix)
+        return cls(f"{type(error).__name__}: {error}")
+
+
 @dataclass
 class RunReport:
-    """What a run came to: its id, seconds, and how often a worker died and was replaced."""
+    """What a run came to: its id, seconds, how often a worker died and was replaced, and which tasks stopped."""
 
     run: str
     seconds: float = 0.0
     replaced: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, TaskFailure] = field(default_factory=dict)
 
 
 def run(
@@ -66,11 +81,12 @@ def run(
         report = _Supervisor(plan, context, until, workers, leases, max_wait, watch, prepare).run()
     report.seconds = monotonic() - started
     if report.failed:
-        shown = "; ".join(f"{task}: {error}" for task, error in sorted(report.failed.items()))
+        (task, first), *others = sorted(report.failed.items())
+        more = f" and {len(others)} more {'task' if len(others) == 1 else 'tasks'}" if others else ""
         raise RunFailed(
-            f"{len(report.failed)} tasks stopped: {shown}",
-            where=plan.name,
-            fix="What they had not taken is still in the log; the next run goes on from there.",
+            f"{task}{more} stopped: {first.what}",
+            where=first.where or plan.name,
+            fix=first.fix or "What was not taken is still in the log; the next run goes on from there.",
         )
     return report
 
@@ -110,7 +126,7 @@ def _run_here(
         logger.info("stopped; the next run goes on from the last commit")
     finally:
         worker.close()
-    return RunReport(context.run, failed={name: str(error) for name, error in worker.failed.items()})
+    return RunReport(context.run, failed={name: TaskFailure.of(error) for name, error in worker.failed.items()})
 
 
 class _Supervisor:
@@ -280,7 +296,7 @@ def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, paren
     while os.getppid() == parent:
         before = _position(plan, context)
         happened = worker.run_pass(stop=lambda: pipe.poll(0))
-        new = {name: str(error) for name, error in worker.failed.items() if name not in known}
+        new = {name: TaskFailure.of(error) for name, error in worker.failed.items() if name not in known}
         if new:
             known |= set(new)
             pipe.send(("failed", new))

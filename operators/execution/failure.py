@@ -41,7 +41,7 @@ class Failure:
         return cls(
             f"{operator} failed on {batch.rows.num_rows} rows: {what}",
             f"{batch.stream} {batch.partition}:{batch.first} to {batch.end - 1}",
-            f"{advice} and run again: the task goes on from here. "
+            f"{advice.rstrip('.')}, and run again: the task goes on from here. "
             "With on_error='quarantine' it would go on without this batch.",
         )
 

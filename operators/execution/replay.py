@@ -11,7 +11,7 @@ import pyarrow as pa
 from catalog.errors import HeadwaterError
 from operators.execution.digest import digest_rows
 from operators.execution.emit import fitted
-from operators.execution.merge import shifted
+from operators.execution.merge import effect_of
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, decode_all, progress_topic, task_name
 from operators.execution.state import State
@@ -202,7 +202,9 @@ class _TaskReplay:
             recorded = self._recorded[index, partition] = _Recorded(reader)
         arrived = recorded.take(first, end)
         channel = (index, partition, writer)
-        key = max(self._keys.get(channel, BEGINNING), shifted(arrived.bound, given.delay))
+        feedback = self._plan.is_feedback(self._node.name, given)
+        effect = effect_of(arrived, given.delay, feedback=feedback)
+        key = max(self._keys.get(channel, BEGINNING), effect)
         self._keys[channel] = key
         self._clock = max(self._clock, key)
         return arrived
