@@ -1,0 +1,101 @@
+"""The public names, each from its home. The package imports this module when the first of them is asked for."""
+
+from __future__ import annotations
+
+from catalog import CatalogError, Incompatible, NotRegistered
+from catalog.errors import HeadwaterError
+from headwater.config import Config, ConfigError
+from headwater.hub import Hub, connect
+from operators.clean import impute, normalise
+from operators.engines.embedded import RunFailed, RunReport
+from operators.errors import StepFailed, WrongOutput
+from operators.execution.plan import PlanError
+from operators.execution.state import State
+from operators.function import Mapped
+from operators.operator import Batch, Derived, Input, Operator, Output, later
+from operators.pipeline import Pipeline
+from streams.contract import (
+    ContractError,
+    Rule,
+    between,
+    compare,
+    condition,
+    covered,
+    finite,
+    jump,
+    length,
+    matches,
+    none_of,
+    not_after,
+    not_future,
+    not_null,
+    null_rate,
+    one_of,
+    references,
+    sums,
+    unique,
+)
+from streams.message import BEGINNING, END, RowAddress
+from streams.parents import Addresses, Ranges, ranges_of
+from streams.publish import PublishError
+from streams.rows import Row, Rows
+from streams.schema import Schema, SchemaError
+from streams.stream import Stream
+
+__all__ = [
+    "BEGINNING",
+    "END",
+    "Addresses",
+    "Batch",
+    "CatalogError",
+    "Config",
+    "ConfigError",
+    "ContractError",
+    "Derived",
+    "HeadwaterError",
+    "Hub",
+    "Incompatible",
+    "Input",
+    "Mapped",
+    "NotRegistered",
+    "Operator",
+    "Output",
+    "Pipeline",
+    "PlanError",
+    "PublishError",
+    "Ranges",
+    "Row",
+    "RowAddress",
+    "Rows",
+    "Rule",
+    "RunFailed",
+    "RunReport",
+    "Schema",
+    "SchemaError",
+    "State",
+    "StepFailed",
+    "Stream",
+    "WrongOutput",
+    "between",
+    "compare",
+    "condition",
+    "connect",
+    "covered",
+    "finite",
+    "impute",
+    "jump",
+    "later",
+    "length",
+    "matches",
+    "none_of",
+    "normalise",
+    "not_after",
+    "not_future",
+    "not_null",
+    "null_rate",
+    "one_of",
+    "ranges_of",
+    "references",
+    "sums",
+    "unique",
+]
