@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from streams.keys import partitions_of
 
 from operators.execution.merge import Channel, ChannelId, Merge
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, ProgressReader, task_of
 from operators.operator import Batch, Input
+from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
 from streams.message import BEGINNING, END
 from streams.parents import joined
@@ -43,7 +43,7 @@ class _Feed:
         for channel in self.channels.values():
             if not channel.queue:
                 return True
-            waiting += sum(batch.rows.nbytes for batch in channel.queue)
+            waiting += sum(batch.size for batch in channel.queue)
         return waiting < LARGEST_QUEUE
 
 
