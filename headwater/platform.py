@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from catalog import Catalog, PipelineSpec
 from operators.execution.plan import Node
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Log, Topic
 from streams.publish import PublishError
@@ -57,13 +57,21 @@ def state_stream(node: Node) -> Stream:
     )
 
 
+def snapshot_stream(node: Node) -> Stream:
+    return replace(
+        state_stream(node),
+        name=snapshot_topic(node.name),
+        description=f"The memory of {node.name} now and then, for replays.",
+    )
+
+
 def own_streams(pipeline: Pipeline) -> list[Stream]:
     """The streams that the platform keeps for a pipeline's operators and sources."""
     found = []
     for node in pipeline.nodes.values():
         found.append(progress_stream(node))
         if node.operator is not None:
-            found.append(state_stream(node))
+            found += [state_stream(node), snapshot_stream(node)]
     return [replace(stream, owner=pipeline.owner) for stream in found]
 
 
@@ -79,7 +87,7 @@ def topic_of(stream: Stream) -> Topic:
         stream.name,
         stream.partitions,
         retention=stream.retention,
-        compact=stream.kind == "table" or stream.role == "state",
+        compact=stream.kind == "table" or (stream.role == "state" and not stream.name.endswith(".snapshots")),
     )
 
 
