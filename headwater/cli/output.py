@@ -50,7 +50,11 @@ class Output:
             self.console = _Terminal(file=sys.stdout, highlight=False, width=ENDLESS, no_color=True)
 
     def line(self, text: str = "", style: str = "") -> None:
-        self.console.print(Text(text, style), soft_wrap=True)
+        if self.plain:
+            # Past Rich, which would make spaces of tabs.
+            print(text, flush=True)
+        else:
+            self.console.print(Text(text, style), soft_wrap=True)
 
     def heading(self, text: str) -> None:
         """Begins a part of an answer that has several."""
