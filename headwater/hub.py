@@ -16,6 +16,7 @@ from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
 from headwater.provenance import Impact, OneRow, Trace
+from headwater.rebuild import rebuild
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -196,6 +197,12 @@ class Hub:
         catalog's changes to the stream `headwater.catalog`."""
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
+        transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
+        log lacks changes that the catalog has."""
+        return rebuild(self)
 
     # Finding
 
