@@ -21,6 +21,7 @@ from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
+from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
@@ -238,6 +239,12 @@ class Hub:
         catalog is brought up to date first."""
         self.sync()
         return operator_statuses(self, operators)
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
+        transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
+        log lacks changes that the catalog has."""
+        return rebuild(self)
 
     # Finding
 

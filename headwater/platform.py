@@ -7,7 +7,7 @@ from dataclasses import replace
 import orjson
 import pyarrow as pa
 
-from catalog import Catalog, PipelineSpec
+from catalog import Catalog, CatalogError, PipelineSpec
 from operators.execution.plan import Node
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
@@ -123,7 +123,8 @@ def refuse_written(catalog: Catalog, stream: Stream) -> None:
 
 
 def pump(catalog: Catalog, log: Log) -> None:
-    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once."""
+    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once. CatalogError if the stream
+    has changes that the catalog lacks: it is then not this log's catalog, or an old copy of it."""
     waiting = catalog.outbox(1000)
     if not waiting:
         return
@@ -131,8 +132,14 @@ def pump(catalog: Catalog, log: Log) -> None:
     writer = log.writer(f"{CHANGES}/0")
     try:
         while waiting:
-            newest = log.last(CHANGES, 0)
-            known = orjson.loads(newest.values[-1] or b"{}")["id"] if len(newest) else 0
+            known = last_change(log)
+            if known > catalog.last_change():
+                raise CatalogError(
+                    f"The log has {known} changes of its catalog, this catalog has {catalog.last_change()}",
+                    where=CHANGES,
+                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from the "
+                    "log; register what was registered here meanwhile again.",
+                )
             fresh = [(id, change) for id, change in waiting if id > known]
             if fresh:
                 values = [orjson.dumps({"id": id, "change": change}) for id, change in fresh]
@@ -142,6 +149,12 @@ def pump(catalog: Catalog, log: Log) -> None:
             waiting = catalog.outbox(1000)
     finally:
         writer.close()
+
+
+def last_change(log: Log) -> int:
+    """The number of the newest change in the stream `headwater.catalog`; 0 if it has none."""
+    newest = log.last(CHANGES, 0)
+    return int(orjson.loads(newest.values[-1] or b"{}")["id"]) if len(newest) else 0
 
 
 def follow(catalog: Catalog, log: Log) -> int:
@@ -168,11 +181,14 @@ def follow(catalog: Catalog, log: Log) -> int:
 
 
 def rebuild(catalog: Catalog, log: Log) -> int:
-    """Make an empty catalog anew from the log; gives the number of changes and progress rows applied."""
+    """Make an empty catalog anew from the log, or bring one that was made so up to date; gives the number of changes
+    and progress rows applied."""
+    log.create([Topic(CHANGES, 1)])
+    before = catalog.last_change()
     changes = []
     position = 0
     while len(fetched := log.read(CHANGES, 0, position)):
         changes += [orjson.loads(value or b"{}")["change"] for value in fetched.values]
         position = fetched.next
     catalog.apply_changes(changes)
-    return len(changes) + follow(catalog, log)
+    return catalog.last_change() - before + follow(catalog, log)

@@ -73,7 +73,10 @@ class Quarantine(Sequence[BrokenRule]):
         return pa.table([pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)], names=names)
 
     def __repr__(self) -> str:
-        lines = [f"  {one.stream}: {one.rule}: {one.rows} rows, {one.waiting} of them waiting" for one in self.rules]
+        lines = [
+            f"  {one.stream}: {one.rule}: {one.rows} row{'s' * (one.rows != 1)}, {one.waiting} waiting"
+            for one in self.rules
+        ]
         return "\n".join([f"Quarantine({len(self.rules)} broken rules)", *lines])
 
     def _repr_html_(self) -> str:

@@ -42,7 +42,9 @@ class Plant:
         with contextlib.chdir(self.folder):
             result = CliRunner().invoke(app, list(arguments), prog_name="headwater")
         called = Called(result.exit_code, result.stdout, result.stderr)
-        assert called.code == code, f"{arguments} ended with {called.code}\n{called.out}{called.err}{result.exception!r}"
+        assert called.code == code, (
+            f"{arguments} ended with {called.code}\n{called.out}{called.err}{result.exception!r}"
+        )
         return called
 
     def change(self, old: str, new: str, file: str = "pipeline.py") -> None:

@@ -43,7 +43,9 @@ def test_run_as_json_has_the_report_and_how_things_stand(plant: Plant) -> None:
 
 
 def test_a_step_that_raises_ends_the_run_with_its_place(started: Plant) -> None:
-    started.change("    return pa.record_batch", "    assert batch.num_rows == 0, 'too hot'\n    return pa.record_batch")
+    started.change(
+        "    return pa.record_batch", "    assert batch.num_rows == 0, 'too hot'\n    return pa.record_batch"
+    )
     started("register", "pipeline.py")
     started("publish", "plant.readings", "readings.csv")
     called = started("run", "pipeline.py", "--until", "caught-up", code=8)

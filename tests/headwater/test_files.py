@@ -107,7 +107,9 @@ def test_again_publishes_once_more(hub: hw.Hub, tmp_path: Path) -> None:
 
 def test_one_bad_row_keeps_all_out(hub: hw.Hub, tmp_path: Path) -> None:
     rows = readings(CHUNK * 3)
-    bad = rows.slice(0, 1).set_column(1, SCHEMA.field("at"), pa.array([datetime(2999, 1, 1, tzinfo=UTC)], SCHEMA.field("at").type))
+    bad = rows.slice(0, 1).set_column(
+        1, SCHEMA.field("at"), pa.array([datetime(2999, 1, 1, tzinfo=UTC)], SCHEMA.field("at").type)
+    )
     place = write(tmp_path, "rows.parquet", pa.concat_tables([rows, bad]))
     with pytest.raises(hw.PublishError, match=f"rows.parquet from row {CHUNK * 3}"):
         hub.publish_file("plant.readings", place)
