@@ -17,7 +17,7 @@ from headwater import platform
 from headwater.config import Config
 from operators.engines import embedded
 from operators.execution.plan import Plan
-from operators.execution.task import Context
+from operators.execution.context import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
 from streams.log.leases import owner_name

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from catalog.errors import HeadwaterError
 from operators.engines.worker import Leases, Worker
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.progress import progress_topic
-from operators.execution.task import Context
 
 logger = logging.getLogger(__name__)
 

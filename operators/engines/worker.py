@@ -8,10 +8,11 @@ from time import monotonic
 from typing import Protocol
 
 from catalog.errors import HeadwaterError
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
 from operators.execution.source_task import SourceTask
-from operators.execution.task import Context, Task
+from operators.execution.task import Task
 from streams.log.protocol import Fenced, LogBusy
 
 logger = logging.getLogger(__name__)

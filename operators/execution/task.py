@@ -1,9 +1,8 @@
-"""A task: one partition of an operator. It merges its inputs, steps, and commits outputs, state and progress at once."""
+"""A task: one partition of an operator. It merges its inputs, steps, and commits outputs, state, progress at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
 from time import monotonic
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.execution.context import Context
 from operators.execution.emit import Emission, appenders_for, made_ranges
 from operators.execution.failure import Failure, failed_output, may_be_quarantined
 from operators.execution.inputs import Inputs
@@ -24,38 +24,24 @@ from operators.execution.progress import (
     state_topic,
     task_name,
 )
-from operators.execution.state import State, decode_value
-from operators.operator import TICK, Batch, Operator, Output
-from streams.log.protocol import Log, Writer
+from operators.execution.restore import migrate, restored_state, state_version_of
+from operators.execution.state import State
+from operators.execution.together import steps_of
+from operators.operator import TICK, Batch, Input, Operator, Output
+from streams.log.protocol import Writer
 from streams.message import BEGINNING, END
 from streams.parents import Addresses
-from streams.schema import Schema
 
+logger = logging.getLogger(__name__)
+
+#: Steps of an operator that takes several batches at once are fed up to so many rows.
+ROWS_IN_STEPS = 16_384
 #: A row-wise step is fed up to so many rows of consecutive messages at once.
 ROWS_AT_ONCE = 100_000
 ROWS_PER_TRANSACTION = 400_000
 SECONDS_PER_TRANSACTION = 1.0
 #: A watermark alone is not committed more often than this.
 QUIET_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
-    declared schema is registered; `now` is the time of day in microseconds."""
-
-    log: Log
-    schema: Callable[[int], Schema]
-    schema_id: Callable[[str], int]
-    run: str
-    engine: str
-    now: Callable[[], int]
-    owner: str = ""
-    parents: bool = True
-
-
-class StateMismatch(HeadwaterError):
-    """The stored state belongs to another state version of the operator."""
 
 
 class StepFailed(HeadwaterError):
@@ -85,6 +71,9 @@ class Task:
         self._run = f"{context.run}:{node.name}"
         self._watermark = BEGINNING
         self._committed = 0.0
+        self._steps = steps_of(node.operator)
+        self._rows_together = ROWS_AT_ONCE if node.operator.row_wise else ROWS_IN_STEPS
+        self._alone = 0
 
     def start(self) -> None:
         """Own the task and restore it. StateMismatch if its state has another version."""
@@ -92,7 +81,8 @@ class Task:
         self._writer: Writer = context.log.writer(self.name, context.owner)
         last = last_progress(context.log, self.node.name, self.number)
         self.state = restored_state(context.log, self.node.name, self.number)
-        self._check_state_version(last)
+        if last is not None:
+            migrate(self.state, self.operator, last.state_version, self.name)
         self._inputs = Inputs(self.node, self.number, self._plan, context.log, context.schema, last)
         self._merge = self._inputs.merge
         self._seq = last.seq + 1 if last else 0
@@ -188,72 +178,88 @@ class Task:
             return False
         if taken.batch is None:
             self._tick(taken.clock)
-        elif self.operator.row_wise and taken.batch.failure is None:
-            self._take_several(taken)
-        else:
+        elif self._steps is None or self._alone or force:
+            self._alone = max(self._alone - 1, 0)
             self._take(taken)
+        else:
+            self._take_together(taken)
         return True
 
-    def _take_several(self, first: Taken) -> None:
-        """Feed consecutive batches of one channel to a row-wise step at once; its outputs are cut back at their ends."""
-        group = [first]
-        rows = first.batch.rows.num_rows if first.batch else 0
-        while rows < ROWS_AT_ONCE and first.channel is not None and first.channel.queue:
-            taken = self._merge.next()
-            if taken is None or taken.batch is None:
+    def _take_together(self, first: Taken) -> None:
+        """Feed consecutive batches to an operator that takes several at once."""
+        assert self._steps is not None
+        group: list[tuple[Taken, Batch]] = []
+        rows = 0
+        taken: Taken | None = first
+        while taken is not None:
+            given = None if self.operator.row_wise and taken.channel is not first.channel else self._given(taken)
+            if given is None:
+                if group:
+                    self._merge.untake(taken)
                 break
-            if taken.channel is not first.channel or taken.batch.failure is not None:
-                self._merge.untake(taken)
-                break
-            group.append(taken)
-            rows += taken.batch.rows.num_rows
-        if len(group) == 1:
+            group.append((taken, given))
+            rows += given.rows.num_rows
+            taken = self._merge.next() if rows < self._rows_together else None
+        if len(group) < 2:
             self._take(first)
             return
-        batches = [taken.batch for taken in group if taken.batch is not None]
-        whole = self._inputs.joined(batches, group[0].clock)
         mark = self.state.mark()
         try:
-            outputs = list(self.operator.step(whole, self.state))
-            cut = [_cut_at(output, [batch.end for batch in batches]) for output in outputs]
-        except Exception:
+            done = list(self._steps([batch for _, batch in group], self.state))
+        except Exception as error:
             # Found again, and reported, at the batch that is to blame.
+            logger.info("%s takes %d batches one by one: %s", self.name, len(group), error)
             self.state.reset(mark)
-            for taken in group:
-                self._take(taken)
+            for one, _ in reversed(group):
+                self._merge.untake(one)
+            self._alone = len(group)
             return
-        for index, taken in enumerate(group):
-            self._count(taken)
-            self._raise_bound(taken.clock)
-            for output, pieces in zip(outputs, cut, strict=True):
-                start, stop = pieces[index], pieces[index + 1]
-                if stop > start:
-                    self._emission.emit(_slice(output, start, stop), self._bound)
+        for (one, _), (outputs, holds) in zip(group, done, strict=True):
+            self._count(one)
+            self._settle(one.clock, outputs, holds)
         self._stalled = False
+
+    def _given(self, taken: Taken) -> Batch | None:
+        """What the step is given; None for a batch without rows, a damaged or a misplaced one."""
+        batch = taken.batch
+        assert batch is not None
+        if batch.failure is not None or not batch.rows.num_rows or self._misplaced(taken) is not None:
+            return None
+        return self._batch(taken)
+
+    def _batch(self, taken: Taken) -> Batch:
+        batch, given = taken.batch, self._input(taken)
+        assert batch is not None
+        rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
+        return Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
+
+    def _misplaced(self, taken: Taken) -> HeadwaterError | None:
+        assert taken.channel is not None
+        assert taken.batch is not None
+        return self._inputs.misplaced(taken.channel.id, taken.batch)
+
+    def _input(self, taken: Taken) -> Input:
+        assert taken.channel is not None
+        return self.operator.inputs[taken.channel.id.input]
 
     def _take(self, taken: Taken) -> None:
         batch = taken.batch
-        assert batch is not None and taken.channel is not None
+        assert batch is not None
         if batch.failure is not None:
             self._failed(taken, batch.failure)
             return
-        given = self.operator.inputs[taken.channel.id.input]
-        rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
-        if rows.num_rows:
+        outputs: list[Output] = []
+        if batch.rows.num_rows:
             try:
-                problem = self._inputs.misplaced(taken.channel.id, batch)
+                problem = self._misplaced(taken)
                 if problem is not None:
                     raise problem
-                outputs = self._step(
-                    Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
-                )
+                outputs = self._step(self._batch(taken))
             except Exception as error:
                 self._failed(taken, error)
                 return
-        else:
-            outputs = []
         self._count(taken)
-        self._settle_step(taken.clock, outputs)
+        self._settle(taken.clock, outputs, self.operator.holds(self.state))
         self._stalled = False
 
     def _tick(self, clock: int) -> None:
@@ -270,7 +276,7 @@ class Task:
             ) from error
         self._order.append([-1, clock])
         self._took_any = True
-        self._settle_step(clock, outputs)
+        self._settle(clock, outputs, self.operator.holds(self.state))
         self._stalled = self.operator.holds(self.state) == before
 
     def _step(self, batch: Batch) -> list[Output]:
@@ -288,19 +294,19 @@ class Task:
 
     def _failed(self, taken: Taken, error: Exception) -> None:
         batch = taken.batch
-        assert batch is not None and taken.channel is not None
+        assert batch is not None
         failure = Failure.of(self.node.name, batch, error)
         if self.node.failed is None or not may_be_quarantined(error):
             self._merge.untake(taken)
             raise StepFailed(failure.what, where=failure.where, fix=failure.fix) from error
         self._count(taken)
-        self._settle_step(taken.clock, [failed_output(self.node.failed, failure, batch)])
+        self._settle(taken.clock, [failed_output(self.node.failed, failure, batch)], self.operator.holds(self.state))
 
-    def _settle_step(self, clock: int, outputs: list[Output]) -> None:
+    def _settle(self, clock: int, outputs: list[Output], holds: int) -> None:
         self._raise_bound(clock)
         for output in outputs:
             self._emission.emit(output, self._bound)
-        self._holds = max(self.operator.holds(self.state), min(self._holds, clock))
+        self._holds = max(holds, min(self._holds, clock))
 
     def _raise_bound(self, clock: int) -> None:
         self._bound = max(self._bound, min(clock, self._holds))
@@ -316,7 +322,8 @@ class Task:
 
     def _count(self, taken: Taken) -> None:
         batch, channel = taken.batch, taken.channel
-        assert batch is not None and channel is not None
+        assert batch is not None
+        assert channel is not None
         name = batch.stream
         self._rows_in[name] = self._rows_in.get(name, 0) + batch.rows.num_rows
         self._rows_taken += batch.rows.num_rows
@@ -380,51 +387,3 @@ class Task:
         self._seq += 1
         self._committed = monotonic()
         self._begin()
-
-    def _check_state_version(self, last: Progress | None) -> None:
-        wanted = state_version_of(self.operator)
-        if last is None or last.state_version == wanted or not len(self.state):
-            return
-        migrate = getattr(self.operator, "migrate", None)
-        if migrate is None:
-            raise StateMismatch(
-                f"The stored state has version {last.state_version or '(none)'}, the operator wants {wanted}",
-                where=self.name,
-                fix="Give the operator a migrate(state), or give its output a new name to start without state.",
-            )
-        migrate(self.state)
-
-
-def state_version_of(operator: Operator) -> str:
-    """The version of the form in which the operator keeps its state."""
-    return str(getattr(operator, "state_version", "1"))
-
-
-def restored_state(log: Log, operator: str, number: int) -> State:
-    """The state as of the task's last commit."""
-    topic = state_topic(operator)
-    values: dict[str, bytes | None] = {}
-    position = 0
-    while len(fetched := log.read(topic, number, position)):
-        for key, value in zip(fetched.keys, fetched.values, strict=True):
-            values[(key or b"").decode()] = value
-        position = fetched.next
-    return State({name: decode_value(value) for name, value in values.items() if value is not None})
-
-
-def _cut_at(output: Output, ends: list[int]) -> list[int]:
-    """Where in a row-wise step's output the rows of each of its input messages begin."""
-    first = output.parents[0]
-    if not isinstance(first, Addresses) or len(first) != output.rows.num_rows:
-        raise HeadwaterError("A row-wise step must give one parent address a row", where=output.stream)
-    return [0, *np.searchsorted(first.offset, ends, side="left").tolist()]
-
-
-def _slice(output: Output, start: int, stop: int) -> Output:
-    if start == 0 and stop == output.rows.num_rows:
-        return output
-    return Output(
-        output.stream,
-        output.rows.slice(start, stop - start),
-        tuple(part.slice(start, stop) if isinstance(part, Addresses) else part for part in output.parents),
-    )

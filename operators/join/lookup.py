@@ -7,17 +7,27 @@ event time, left rows wait until the clock has passed them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
+from operators.execution.together import Step, as_one, cut_into
 from operators.join.columns import Left, Right, described, joined_stream, lineage
 from operators.join.held import Held
+from operators.join.keys import Positions
 from operators.join.late import Late, bound_of
 from operators.join.latest import Arrived, Latest
 from operators.join.rows import addresses_of, column_of, kept, kept_schema, taken, times_of
+from operators.join.together import (
+    Waiting,
+    bounds_if_in_time,
+    by_input,
+    cut_by_time,
+    one_by_one,
+)
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
@@ -143,6 +153,18 @@ class LookupJoin:
             self._take_right(batch, state, outputs)
         return outputs
 
+    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """The same as one step after the other."""
+        immediate = {side.stream for side in self._sides if not side.waits}
+        for changes, some in groupby(batches, lambda batch: batch.input in immediate):
+            run = list(some)
+            if changes or len(run) == 1:
+                yield from one_by_one(self, run, state)
+            elif self._waits:
+                yield from self._steps_waiting(run, state)
+            else:
+                yield from self._steps_at_once(run, state)
+
     def holds(self, state: State) -> int:
         earliest = self._held.earliest(state)
         known = state.raw(_CLOCK)
@@ -153,6 +175,34 @@ class LookupJoin:
         if self._late is not None:
             found[self._late.stream.name] = self._late.derives()
         return found
+
+    def _steps_at_once(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """Left rows that wait for nothing."""
+        whole = as_one(batches)
+        chosen, outputs = self._matched(state, whole.rows, whole.rows.schema, whole.times, whole.addresses, {})
+        ends = np.cumsum([batch.rows.num_rows for batch in batches])
+        pieces: list[list[Output]] = [[] for _ in batches]
+        for output in outputs:
+            cut_into(pieces, output, (ends if chosen is None else np.searchsorted(chosen, ends)).tolist())
+        return [(piece, END) for piece in pieces]
+
+    def _steps_waiting(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        bounds = bounds_if_in_time(batches, self._lateness)
+        if bounds is None or self._left.stream.time is None:
+            return one_by_one(self, batches, state)
+        holds = Waiting(self._held.times(state), batches, self._left.stream.name).earliest(bounds)
+        if self._lateness:
+            holds = [min(hold, bound) for hold, bound in zip(holds, bounds.tolist(), strict=True)]
+        # What the last batch brings is released by a later one.
+        for batch in by_input(batches[:-1]):
+            if batch.input == self._left.stream.name:
+                self._held.push(state, kept(batch, self._schema))
+            else:
+                for side in self._sides:
+                    if side.stream == batch.input:
+                        side.held.push(state, kept(batch, side.schema))
+        outputs = list(self.step(batches[-1], state))
+        return list(zip(cut_by_time(outputs, self._left.stream.time, bounds), holds, strict=True))
 
     def _take_left(self, batch: Batch, state: State, outputs: list[Output]) -> None:
         if not self._waits:
@@ -202,7 +252,14 @@ class LookupJoin:
     def _joined(
         self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Arrived]
     ) -> Iterable[Output]:
-        """`rows` have the left side's columns, under the places that `schema` gives them."""
+        return self._matched(state, rows, schema, times, addresses, newer)[1]
+
+    def _matched(
+        self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Arrived]
+    ) -> tuple[Positions | None, list[Output]]:
+        """Which of the rows come out (None: all), and the output. `rows` have the left side's columns, under the places
+        that `schema` gives them."""
+        chosen = None
         matches = [
             side.match(
                 state,
@@ -223,6 +280,7 @@ class LookupJoin:
                 chosen = np.flatnonzero(present)
                 columns = [column.take(pa.array(chosen)) for column in columns]
                 parents = [part.take(chosen) for part in parents]
-        if len(parents[0]):
-            joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
-            yield Output(self._output.name, joined, tuple(parents))
+        if not len(parents[0]):
+            return chosen, []
+        joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
+        return chosen, [Output(self._output.name, joined, tuple(parents))]

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
+from operators.execution.together import Step
 from operators.join.columns import UTC_TIME, Left, Right, described, joined_stream, lineage
 from operators.join.held import Held
 from operators.join.keys import Mask, Positions
 from operators.join.late import Late, bound_of
 from operators.join.open_rows import OpenRows
 from operators.join.rows import Times, addresses_of, column_of, kept, kept_schema, taken, times_of
+from operators.join.together import Waiting, bounds_if_in_time, by_input, counts_before, cut_by_time, one_by_one
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
@@ -129,6 +131,39 @@ class WindowJoin:
             self._right_held.push(state, kept(batch, self._right_schema, in_time))
         return outputs
 
+    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """The same as one step after the other."""
+        bounds = bounds_if_in_time(batches, self._lateness) if len(batches) > 1 else None
+        if bounds is None:
+            return one_by_one(self, batches, state)
+        left = Waiting(self._left_held.times(state), batches, self._left.stream.name)
+        right = Waiting(self._right_held.times(state), batches, self._right.stream.name)
+        last = int(bounds[-1])
+        left_times = np.append(self._left_open.open_times(state), left.released(last))
+        right_times = np.append(self._right_open.open_times(state), right.released(last))
+        left_closed = counts_before(left_times, bounds, self._after)
+        right_closed = counts_before(right_times, bounds, self._before)
+        if _clears(left_times, left_closed, bounds) or _clears(right_times, right_closed, bounds):
+            return one_by_one(self, batches, state)
+        left_came = counts_before(left_times, bounds)
+        holds = []
+        for at, (bound, held, right_held) in enumerate(
+            zip(bounds.tolist(), left.earliest(bounds), right.earliest(bounds), strict=True)
+        ):
+            is_open = left_closed[at] < left_came[at]
+            hold = min(held, bound) if self._lateness else held
+            if is_open and not self._inner:
+                hold = min(hold, int(left_times[left_closed[at]]) + self._after)
+            holds.append(min(hold, right_held) if is_open or hold < END else hold)
+        # What the last batch brings is released by a later one.
+        for batch in by_input(batches[:-1]):
+            if batch.input == self._left.stream.name:
+                self._left_held.push(state, kept(batch, self._left_schema))
+            else:
+                self._right_held.push(state, kept(batch, self._right_schema))
+        outputs = list(self.step(batches[-1], state))
+        return list(zip(cut_by_time(outputs, self._time_name, bounds), holds, strict=True))
+
     def holds(self, state: State) -> int:
         known = state.raw(_CLOCK)
         earliest = END if known is None else int(known)
@@ -204,8 +239,12 @@ class WindowJoin:
     def _set_matched(self, state: State, matched: Mask) -> None:
         if self._inner and not self._first_only:
             return
-        packed = np.packbits(matched).tobytes() if matched.any() else b""
-        if packed != (state.raw(_MATCHED) or b""):
+        packed = np.packbits(matched).tobytes() if matched.any() else None
+        if packed == state.raw(_MATCHED):
+            return
+        if packed is None:
+            del state[_MATCHED]
+        else:
             state[_MATCHED] = packed
 
     def _with_earlier_left(self, state: State, rows: Any) -> _Pairs:
@@ -224,6 +263,14 @@ class WindowJoin:
         _, end = self._left_open.span(state)
         known = np.maximum(times[which], self._right_open.times(state, right))
         return _Pairs(which + (end - rows.num_rows), right, known)
+
+
+def _clears(times: Times, closed: Positions, bounds: Times) -> bool:
+    """True if one of several batches, but not the last, would find no row open and start its segments anew: then
+    they would lie otherwise in the state than after one step for all."""
+    came = counts_before(times, bounds)
+    cleared = (closed == came) & (came > 0)
+    return bool(cleared[:-1].any() and not cleared[-1])
 
 
 def _together(pairs: Sequence[_Pairs]) -> _Pairs:
