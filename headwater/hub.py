@@ -20,6 +20,7 @@ from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
+from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
@@ -211,6 +212,12 @@ class Hub:
         catalog's changes to the stream `headwater.catalog`."""
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
+        transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
+        log lacks changes that the catalog has."""
+        return rebuild(self)
 
     # Finding
 

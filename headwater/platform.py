@@ -7,9 +7,9 @@ from dataclasses import replace
 import orjson
 import pyarrow as pa
 
-from catalog import Catalog, PipelineSpec
+from catalog import Catalog, CatalogError, PipelineSpec
 from operators.execution.plan import Node
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Log, Topic
 from streams.register import spec_of
@@ -56,13 +56,21 @@ def state_stream(node: Node) -> Stream:
     )
 
 
+def snapshot_stream(node: Node) -> Stream:
+    return replace(
+        state_stream(node),
+        name=snapshot_topic(node.name),
+        description=f"The memory of {node.name} now and then, for replays.",
+    )
+
+
 def own_streams(pipeline: Pipeline) -> list[Stream]:
     """The streams that the platform keeps for a pipeline's operators and sources."""
     found = []
     for node in pipeline.nodes.values():
         found.append(progress_stream(node))
         if node.operator is not None:
-            found.append(state_stream(node))
+            found += [state_stream(node), snapshot_stream(node)]
     return [replace(stream, owner=pipeline.owner) for stream in found]
 
 
@@ -78,7 +86,7 @@ def topic_of(stream: Stream) -> Topic:
         stream.name,
         stream.partitions,
         retention=stream.retention,
-        compact=stream.kind == "table" or stream.role == "state",
+        compact=stream.kind == "table" or (stream.role == "state" and not stream.name.endswith(".snapshots")),
     )
 
 
@@ -100,7 +108,8 @@ def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str
 
 
 def pump(catalog: Catalog, log: Log) -> None:
-    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once."""
+    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once. CatalogError if the stream
+    has changes that the catalog lacks: it is then not this log's catalog, or an old copy of it."""
     waiting = catalog.outbox(1000)
     if not waiting:
         return
@@ -108,8 +117,14 @@ def pump(catalog: Catalog, log: Log) -> None:
     writer = log.writer(f"{CHANGES}/0")
     try:
         while waiting:
-            newest = log.last(CHANGES, 0)
-            known = orjson.loads(newest.values[-1] or b"{}")["id"] if len(newest) else 0
+            known = last_change(log)
+            if known > catalog.last_change():
+                raise CatalogError(
+                    f"The log has {known} changes of its catalog, this catalog has {catalog.last_change()}",
+                    where=CHANGES,
+                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from the "
+                    "log; register what was registered here meanwhile again.",
+                )
             fresh = [(id, change) for id, change in waiting if id > known]
             if fresh:
                 values = [orjson.dumps({"id": id, "change": change}) for id, change in fresh]
@@ -119,6 +134,12 @@ def pump(catalog: Catalog, log: Log) -> None:
             waiting = catalog.outbox(1000)
     finally:
         writer.close()
+
+
+def last_change(log: Log) -> int:
+    """The number of the newest change in the stream `headwater.catalog`; 0 if it has none."""
+    newest = log.last(CHANGES, 0)
+    return int(orjson.loads(newest.values[-1] or b"{}")["id"]) if len(newest) else 0
 
 
 def follow(catalog: Catalog, log: Log) -> int:
@@ -145,11 +166,14 @@ def follow(catalog: Catalog, log: Log) -> int:
 
 
 def rebuild(catalog: Catalog, log: Log) -> int:
-    """Make an empty catalog anew from the log; gives the number of changes and progress rows applied."""
+    """Make an empty catalog anew from the log, or bring one that was made so up to date; gives the number of changes
+    and progress rows applied."""
+    log.create([Topic(CHANGES, 1)])
+    before = catalog.last_change()
     changes = []
     position = 0
     while len(fetched := log.read(CHANGES, 0, position)):
         changes += [orjson.loads(value or b"{}")["change"] for value in fetched.values]
         position = fetched.next
     catalog.apply_changes(changes)
-    return len(changes) + follow(catalog, log)
+    return catalog.last_change() - before + follow(catalog, log)

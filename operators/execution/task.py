@@ -22,6 +22,7 @@ from operators.execution.progress import (
     state_topic,
     task_name,
 )
+from operators.execution.snapshots import EVERY, write_snapshot
 from operators.execution.state import State, decode_value
 from operators.execution.transaction import Transaction
 from operators.operator import Batch, Operator, Output, tick_at
@@ -41,7 +42,8 @@ QUIET_SECONDS = 0.02
 @dataclass(frozen=True)
 class Context:
     """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
-    declared schema is registered; `now` is the time of day in microseconds."""
+    declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
+    written every `snapshot_every` transactions."""
 
     log: Log
     schema: Callable[[int], Schema]
@@ -51,6 +53,7 @@ class Context:
     now: Callable[[], int]
     owner: str = ""
     parents: bool = True
+    snapshot_every: int = EVERY
 
 
 class StateMismatch(HeadwaterError):
@@ -115,13 +118,13 @@ class Task:
         Raises Fenced, LogBusy or LogFull from the log (the task must then be started anew), StepFailed
         after committing what came before the batch that failed.
         """
-        until = monotonic() + seconds
         self._inputs.poll()
+        until = monotonic() + seconds
         try:
-            while monotonic() < until and self._transaction.rows_taken < ROWS_PER_TRANSACTION:
-                if not self._take_next(force=force):
-                    break
+            while self._take_next(force=force):
                 force = False
+                if monotonic() >= until or self._transaction.rows_taken >= ROWS_PER_TRANSACTION:
+                    break
         except StepFailed:
             self._commit()
             raise
@@ -341,6 +344,8 @@ class Task:
                 list(changes.values()),
                 (),
             )
+        if self._seq and self._seq % self._context.snapshot_every == 0:
+            write_snapshot(self._writer, self.node.name, self.number, self._seq, self.state)
         self._writer.commit()
         self.state.settle()
         self._seq += 1

@@ -13,7 +13,7 @@ import pytest
 from operators.engines import embedded
 from operators.execution.digest import digest_state, digest_stream
 from operators.execution.plan import Node, Plan, tasks_of
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.execution.state import State
 from operators.execution.task import Context, restored_state
 from operators.operator import Batch, Derived, Input, Output
@@ -92,6 +92,7 @@ class Job:
             [Topic(s.name, s.partitions, compact=s.kind == "table") for s in self.streams.values()]
             + [Topic(progress_topic(n.name), n.tasks) for n in self.nodes.values()]
             + [Topic(state_topic(n.name), n.tasks, compact=True) for n in self.nodes.values()]
+            + [Topic(snapshot_topic(n.name), n.tasks) for n in self.nodes.values()]
         )
         return plan
 
