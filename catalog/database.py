@@ -50,8 +50,9 @@ class Database:
             self._alive().connect().execution_options(headwater_writes=True) as connection,
             connection.begin(),
         ):
-            # On SQLite the transaction began with the lock; elsewhere this row is the lock.
-            connection.execute(update(applied).values(change=applied.c.change))
+            if self.dialect != "sqlite":
+                # On SQLite the transaction began with the lock; elsewhere this row is the lock.
+                connection.execute(update(applied).values(change=applied.c.change))
             yield connection
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class Database:
             found = _revision(connection)
             if found == REVISION:
                 return
-            if found is None and inspect(connection).get_table_names():
+            if found is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
                 raise CatalogError(
                     "This database holds other tables and is no catalog", where=self.url, fix="Name another file."
                 )

@@ -34,9 +34,9 @@ class FullText(Protocol):
     def count(self, connection: Connection) -> int:
         """How many documents there are."""
 
-    def match(self, connection: Connection, phrase: Phrase) -> dict[int, float]:
+    def match(self, connection: Connection, phrase: Phrase, total: int) -> dict[int, float]:
         """The nodes whose document has the phrase, and how strongly: by how often, where, and how much else
-        there is; how rare the phrase is does not count."""
+        there is; how rare the phrase is among the `total` documents does not count."""
 
     def places(self, connection: Connection, phrase: Phrase, ids: Iterable[int]) -> dict[int, dict[str, list[str]]]:
         """For each of the nodes, the words as written that match the phrase, by place."""
@@ -70,9 +70,9 @@ class Fts5:
         )
 
     def count(self, connection: Connection) -> int:
-        return int(connection.exec_driver_sql("SELECT count(*) FROM search").scalar() or 0)
+        return int(connection.exec_driver_sql("SELECT count(*) FROM search_docsize").scalar() or 0)
 
-    def match(self, connection: Connection, phrase: Phrase) -> dict[int, float]:
+    def match(self, connection: Connection, phrase: Phrase, total: int) -> dict[int, float]:
         weights = ", ".join(str(weight) for weight in WEIGHTS)
         found = connection.exec_driver_sql(
             f"SELECT rowid, -bm25(search, {weights}) FROM search WHERE search MATCH ?", (_syntax(phrase),)
@@ -81,7 +81,6 @@ class Fts5:
             return {}
         # FTS5 multiplies by the phrase's rarity in its own way, which is nothing for what half of the
         # documents hold; that factor is taken out again and search.py puts a smoother one in.
-        total = self.count(connection)
         rarity = math.log((total - len(found) + 0.5) / (len(found) + 0.5))
         factor = rarity if rarity > 0 else 1e-6
         return {node_id: score / factor for node_id, score in found}

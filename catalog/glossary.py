@@ -38,9 +38,12 @@ def additions(known: Mapping[str, EntitySpec], spec: EntitySpec, *, describes: b
 def entity_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     """The ids of entities; those that are new join the glossary. Only within a writing transaction."""
     wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return {}
     found = {row.name: row.id for row in connection.execute(select(entity).where(entity.c.name.in_(wanted)))}
-    first = next_id(connection, entity)
-    new = {name: first + number for number, name in enumerate(one for one in wanted if one not in found)}
+    missing = [name for name in wanted if name not in found]
+    first = next_id(connection, entity) if missing else 0
+    new = {name: first + number for number, name in enumerate(missing)}
     if new:
         connection.execute(insert(entity), [{"id": number, "name": n, "description": ""} for n, number in new.items()])
     return found | new

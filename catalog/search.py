@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from catalog.database import rows_where
+from catalog.database import chunks, rows_where
 from catalog.fulltext import FullText, Phrase
 from catalog.glossary import entities
 from catalog.models import dataset, node, pipeline, stream
@@ -91,7 +91,8 @@ class _Term:
 def search(connection: Connection, text: FullText, question: str, limit: int = 10) -> list[Hit]:
     """The best answers first; none if no word of the question is known in any way."""
     spoken = words(question)
-    terms = [term for term in _terms(spoken, entities(connection)) if _meet(connection, text, term)]
+    total = text.count(connection)
+    terms = [term for term in _terms(spoken, entities(connection)) if _meet(connection, text, term, total)]
     scores = _scores(terms)
     for node_id in _named(connection, question):
         scores[node_id] = 2 * max([*scores.values(), 1.0])
@@ -99,20 +100,22 @@ def search(connection: Connection, text: FullText, question: str, limit: int = 1
     asked = {_OUR_WORDS.get(word, singular(word)) for word in spoken}
     ranked = sorted(
         (
-            (score * weight, subjects[node_id].name, node_id)
-            for node_id, score in scores.items()
-            if node_id in subjects and (weight := subjects[node_id].weight(asked)) > 0
+            (scores[node_id] * weight, subject.name, node_id)
+            for node_id, subject in subjects.items()
+            if (weight := subject.weight(asked)) > 0
         ),
         key=lambda one: (-one[0], one[1]),
     )[:limit]
-    reasons = _reasons(connection, text, terms, [node_id for *_, node_id in ranked])
+    best = [node_id for *_, node_id in ranked]
+    reasons = _reasons(connection, text, terms, best)
+    descriptions = _descriptions(connection, best)
     return [
         Hit(
             name=name,
             kind=subjects[node_id].kind,
             score=round(score, 4),
             why=reasons[node_id] or "it is what the question names",
-            description=subjects[node_id].description,
+            description=descriptions.get(node_id, ""),
         )
         for score, name, node_id in ranked
     ]
@@ -179,21 +182,22 @@ def _glossary_ways(said: tuple[str, ...], meant: Iterable[EntitySpec]) -> list[_
     return ways
 
 
-def _meet(connection: Connection, text: FullText, term: _Term) -> bool:
+def _meet(connection: Connection, text: FullText, term: _Term, total: int) -> bool:
     """Find what meets the term; True if anything does."""
-    _try(connection, text, term, term.ways)
+    _try(connection, text, term, term.ways, total)
     if not term.met and len(term.said) >= 3:
-        _try(connection, text, term, [_Way(Phrase((term.said,), prefix=True), _BEGINNING, "words that begin so")])
+        _try(
+            connection, text, term, [_Way(Phrase((term.said,), prefix=True), _BEGINNING, "words that begin so")], total
+        )
     if not term.met and len(term.said) >= 4:
-        _try(connection, text, term, _near_ways(connection, text, term.said))
-    total = text.count(connection)
+        _try(connection, text, term, _near_ways(connection, text, term.said), total)
     term.rarity = term.counts * math.log(1 + (total - len(term.met) + 0.5) / (len(term.met) + 0.5))
     return bool(term.met)
 
 
-def _try(connection: Connection, text: FullText, term: _Term, ways: Iterable[_Way]) -> None:
+def _try(connection: Connection, text: FullText, term: _Term, ways: Iterable[_Way], total: int) -> None:
     for way in ways:
-        for node_id, strength in text.match(connection, way.phrase).items():
+        for node_id, strength in text.match(connection, way.phrase, total).items():
             score = strength * way.weight
             if score > term.met.get(node_id, (0.0, way))[0]:
                 term.met[node_id] = (score, way)
@@ -258,7 +262,6 @@ class _Subject:
     name: str
     kind: HitKind
     role: str
-    description: str
 
     def weight(self, asked: set[str]) -> float:
         of_role = 1.0 if self.role in asked else _ROLES.get(self.role, 1.0)
@@ -266,18 +269,23 @@ class _Subject:
 
 
 def _subjects(connection: Connection, ids: Iterable[int]) -> dict[int, _Subject]:
-    wanted = list(ids)
-    found: dict[int, _Subject] = {}
-    for row in rows_where(connection, stream, stream.c.id, wanted):
-        found[row.id] = _Subject(row.name, "stream", row.role, row.description)
-    for row in rows_where(connection, pipeline, pipeline.c.id, wanted):
-        found[row.id] = _Subject(row.name, "pipeline", "", row.description)
-    for record in operator_records_by_id(connection, wanted):
-        if record.retired_at is None:
-            found[record.id] = _Subject(record.name, "operator", "", record.spec.description)
-    names = {row.id: row.name for row in rows_where(connection, node, node.c.id, wanted)}
-    for row in rows_where(connection, dataset, dataset.c.node_id, wanted):
-        found[row.node_id] = _Subject(names[row.node_id], "dataset", "", f"of {', '.join(row.streams)}")
+    query = select(node.c.id, node.c.name, node.c.kind, stream.c.role).join(
+        stream, stream.c.id == node.c.id, isouter=True
+    )
+    return {
+        row.id: _Subject(row.name, row.kind, row.role or "")
+        for piece in chunks(ids)
+        for row in connection.execute(query.where(node.c.id.in_(piece)))
+        if row.kind != "stream" or row.role is not None
+    }
+
+
+def _descriptions(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    found = {row.id: row.description for row in rows_where(connection, stream, stream.c.id, ids)}
+    found |= {row.id: row.description for row in rows_where(connection, pipeline, pipeline.c.id, ids)}
+    found |= {one.id: one.spec.description for one in operator_records_by_id(connection, ids)}
+    for row in rows_where(connection, dataset, dataset.c.node_id, ids):
+        found[row.node_id] = f"of {', '.join(row.streams)}"
     return found
 
 

@@ -34,27 +34,31 @@ def apply_stream(connection: Connection, change: Mapping[str, Any]) -> int:
         "declared": change["spec"],
         "changed_at": at,
     }
+    held = ContractSpec() if old is None else _contract(connection, stream_id, old.contract_version)
+    promised = spec.contract or ContractSpec()
+    version = 0 if old is None else old.version
+    contract_version = 0 if old is None else old.contract_version
+    new_schema = old is None or old.schema_id != change["schema_id"]
+    new_contract = to_dict(promised) != to_dict(held)
+    values |= {"version": version + new_schema, "contract_version": contract_version + new_contract}
     if old is None:
         before: tuple[str, ...] = ()
         fixed = {"kind": spec.kind, "codec": spec.codec, "partitions": spec.partitions, "key": list(spec.key)}
-        values |= {"owner": spec.owner, "version": 0, "contract_version": 0, "created_at": at, **fixed}
+        values |= {"owner": spec.owner, "created_at": at, **fixed}
         connection.execute(insert(stream).values(id=stream_id, name=spec.name, **values))
-        version, contract_version, schema_id = 0, 0, None
     else:
         declared = from_dict(StreamSpec, old.declared)
         before = declared.tags
         values["owner"] = old.owner if spec.owner == declared.owner else spec.owner
         connection.execute(update(stream).where(stream.c.id == stream_id).values(**values))
-        version, contract_version, schema_id = old.version, old.contract_version, old.schema_id
-    if schema_id != change["schema_id"]:
-        version += 1
-        row = {"stream_id": stream_id, "version": version, "schema_id": change["schema_id"], "registered_at": at}
-        connection.execute(insert(schema_version).values(**row))
-    contract_version = _keep_contract(connection, stream_id, contract_version, spec.contract, at)
-    connection.execute(
-        update(stream).where(stream.c.id == stream_id).values(version=version, contract_version=contract_version)
-    )
-    _replace_fields(connection, stream_id, spec.name, spec.fields)
+        _drop_fields(connection, stream_id)
+    row = {"stream_id": stream_id, "registered_at": at}
+    if new_schema:
+        numbers = {"version": values["version"], "schema_id": change["schema_id"]}
+        connection.execute(insert(schema_version).values(**row, **numbers))
+    if new_contract:
+        connection.execute(insert(contract).values(**row, version=values["contract_version"], **to_dict(promised)))
+    _add_fields(connection, stream_id, spec.name, spec.fields)
     _change_tags(connection, stream_id, added=set(spec.tags) - set(before), removed=set(before) - set(spec.tags))
     return stream_id
 
@@ -111,26 +115,21 @@ def _keep_schema(connection: Connection, schema_id: int, spec: StreamSpec, at: i
         )
 
 
-def _keep_contract(connection: Connection, stream_id: int, latest: int, spec: ContractSpec | None, at: int) -> int:
-    spec = spec or ContractSpec()
-    new = to_dict(spec)
-    row = connection.execute(
-        select(contract.c.rules, contract.c.document).where(
-            contract.c.stream_id == stream_id, contract.c.version == latest
-        )
-    ).first()
-    old = {"rules": row.rules, "document": row.document} if row else to_dict(ContractSpec())
-    if new == old:
-        return latest
-    values = {"stream_id": stream_id, "version": latest + 1, "registered_at": at}
-    connection.execute(insert(contract).values(**values, **new))
-    return latest + 1
+def _contract(connection: Connection, stream_id: int, version: int) -> ContractSpec:
+    if not version:
+        return ContractSpec()
+    held = select(contract).where(contract.c.stream_id == stream_id, contract.c.version == version)
+    row = connection.execute(held).one()
+    return ContractSpec(tuple(row.rules), row.document)
 
 
-def _replace_fields(connection: Connection, stream_id: int, name: str, specs: Sequence[FieldSpec]) -> None:
+def _drop_fields(connection: Connection, stream_id: int) -> None:
     known = select(field.c.id).where(field.c.stream_id == stream_id)
     connection.execute(delete(tag).where(tag.c.node_id.in_(known)))
     connection.execute(delete(field).where(field.c.stream_id == stream_id))
+
+
+def _add_fields(connection: Connection, stream_id: int, name: str, specs: Sequence[FieldSpec]) -> None:
     if not specs:
         return
     ids = make_nodes(connection, [NodeKey("field", name, one.name) for one in specs])
@@ -161,6 +160,8 @@ def _replace_fields(connection: Connection, stream_id: int, name: str, specs: Se
 def _change_tags(connection: Connection, node_id: int, *, added: set[str], removed: set[str]) -> None:
     if removed:
         connection.execute(delete(tag).where(tag.c.node_id == node_id, tag.c.name.in_(removed)))
+    if not added:
+        return
     known = set(connection.execute(select(tag.c.name).where(tag.c.node_id == node_id)).scalars())
     if added - known:
         connection.execute(insert(tag), [{"node_id": node_id, "name": word} for word in sorted(added - known)])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from catalog.database import chunks, rows_where
 from catalog.errors import NotRegistered
@@ -90,7 +90,7 @@ def stream_records(
     """One page of streams by name. `entity_name` may be a synonym; a tag may be the stream's or one of its fields'."""
     query = select(stream).order_by(stream.c.name).limit(limit)
     if prefix:
-        query = query.where(stream.c.name.startswith(prefix, autoescape=True))
+        query = query.where(func.substr(stream.c.name, 1, len(prefix)) == prefix)
     if roles is not None:
         query = query.where(stream.c.role.in_(list(roles)))
     if owner is not None:

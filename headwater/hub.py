@@ -15,14 +15,21 @@ from catalog.register import Registration
 from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
+from headwater.dataset import Dataset
+from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
+from headwater.quarantine import Quarantine, quarantine
+from headwater.query import Query
 from headwater.rebuild import rebuild
+from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
+from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
 from streams.message import RowAddress
 from streams.publish import Publisher
@@ -58,7 +65,7 @@ class Hub:
     # Declaring
 
     def register(self, pipeline: Pipeline, *, dry_run: bool = False) -> Registration | list[Difference]:
-        """Put a pipeline's streams and operators into the catalog and make their topics; the same again changes nothing.
+        """Put a pipeline's streams and operators into the catalog and make their topics; again, it changes nothing.
 
         With `dry_run`, gives the differences to the catalog and changes nothing. Incompatible names every reason
         why the change cannot be made; then nothing of it is.
@@ -88,7 +95,7 @@ class Hub:
     # Rows
 
     def publish(self, stream: Stream | str, data: Any) -> int:
-        """Publish rows: anything with the Arrow interface, a DataFrame, dicts. Gives their number once they are durable.
+        """Publish rows (anything with the Arrow interface, a DataFrame, dicts); their number, once they are durable.
 
         NotRegistered, SchemaError or PublishError, and nothing written, if the catalog does not hold the stream or any
         row does not fit it.
@@ -158,6 +165,14 @@ class Hub:
         self.register(pipeline)
         plan = self.plan(pipeline)
         context = self.context(plan)
+        upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
+
+        def look_after() -> None:
+            if upkeep is not None:
+                upkeep()
+            if watch is not None:
+                watch()
+
         try:
             return embedded.run(
                 plan,
@@ -166,7 +181,7 @@ class Hub:
                 workers=workers,
                 leases=self.log.leases if workers > 1 else None,
                 max_wait=max_wait,
-                watch=watch,
+                watch=look_after,
                 prepare=self._prepare,
             )
         finally:
@@ -247,6 +262,62 @@ class Hub:
         if known is None:
             known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
         return known
+
+    # Datasets
+
+    def freeze(
+        self,
+        name: str,
+        query: Query | Stream | str | Iterable[str | Stream] = (),
+        *,
+        keep: bool = False,
+        description: str = "",
+        **parts: Any,
+    ) -> Dataset:
+        """Freeze the rows that a query finds now, and register them as a version of the dataset `name`.
+
+        A query is a stream, several, or none with the parts of headwater.query.Query by name: `tag`, `entity`, `owner`,
+        `search`, `since`, `until`, `ranges`, `where`, `columns`. With `keep` the rows are copied into the workspace.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query or parts.pop("streams", ()), **parts)
+        dataset = freeze(
+            self.catalog, self.log, self.schema, self._datasets, name, asked, keep=keep, description=description
+        )
+        platform.pump(self.catalog, self.log)
+        return dataset
+
+    def dataset(self, name: str, version: int | None = None) -> Dataset:
+        """A dataset that was frozen, by default its latest version. NotRegistered."""
+        return Dataset(self.catalog.dataset(name, version), self.log, self.schema, self._datasets)
+
+    def datasets(self) -> list[Dataset]:
+        """The latest version of each dataset, by name."""
+        return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
+
+    # Quarantine
+
+    def quarantine(self, stream: Stream | str | None = None) -> Quarantine:
+        """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
+        name = stream if stream is None or isinstance(stream, str) else stream.name
+        return quarantine(self.catalog, self.log, self.schema, name)
+
+    def replay_quarantine(
+        self,
+        stream: Stream | str,
+        *,
+        rule: str | None = None,
+        where: str | None = None,
+        fix: Fix | None = None,
+        limit: int | None = None,
+    ) -> ReplayReport:
+        """Send quarantined rows of a cleaned stream back to be judged anew in the next run, each once; those that broke
+        `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
+        name = stream if isinstance(stream, str) else stream.name
+        return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
+
+    @property
+    def _datasets(self) -> Path:
+        return self.config.workspace / "datasets"
 
     def close(self) -> None:
         for publisher in self._publishers.values():

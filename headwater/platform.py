@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from catalog import Catalog, CatalogError, PipelineSpec
 from operators.execution.plan import Node
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Log, Topic
 from streams.register import spec_of
@@ -18,7 +18,7 @@ from streams.stream import Stream
 
 CHANGES = "headwater.catalog"
 
-_PROGRESS = pa.schema(
+PROGRESS = pa.schema(
     [
         pa.field("operator", pa.string(), nullable=False),
         pa.field("task", pa.int64(), nullable=False),
@@ -38,7 +38,7 @@ _STATE = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("val
 def progress_stream(node: Node) -> Stream:
     return Stream(
         progress_topic(node.name),
-        Schema(_PROGRESS),
+        Schema(PROGRESS),
         codec="json",
         partitions=node.tasks,
         role="progress",
@@ -56,13 +56,21 @@ def state_stream(node: Node) -> Stream:
     )
 
 
+def snapshot_stream(node: Node) -> Stream:
+    return replace(
+        state_stream(node),
+        name=snapshot_topic(node.name),
+        description=f"The memory of {node.name} now and then, for replays.",
+    )
+
+
 def own_streams(pipeline: Pipeline) -> list[Stream]:
     """The streams that the platform keeps for a pipeline's operators and sources."""
     found = []
     for node in pipeline.nodes.values():
         found.append(progress_stream(node))
         if node.operator is not None:
-            found.append(state_stream(node))
+            found += [state_stream(node), snapshot_stream(node)]
     return [replace(stream, owner=pipeline.owner) for stream in found]
 
 
@@ -78,7 +86,7 @@ def topic_of(stream: Stream) -> Topic:
         stream.name,
         stream.partitions,
         retention=stream.retention,
-        compact=stream.kind == "table" or stream.role == "state",
+        compact=stream.kind == "table" or (stream.role == "state" and not stream.name.endswith(".snapshots")),
     )
 
 

@@ -11,19 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.errors import StepFailed, WrongOutput
 from operators.execution.state import State
 from operators.operator import Derived, Input
 from streams.message import END
 from streams.parents import Addresses, IntArray
 from streams.stream import Stream
-
-
-class StepFailed(HeadwaterError):
-    """A user's function raised, or gave back what it should not."""
-
-
-class WrongOutput(StepFailed):
-    """A user's function gave back rows that do not fit the declared output."""
 
 
 class UndeclaredRead(StepFailed):

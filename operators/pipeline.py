@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import EntitySpec, FieldLink, InputSpec, OperatorSpec, OutputSpec, PipelineSpec
+from catalog.specs import Codec, Kind
 from operators.clean import clean
 from operators.execution.failure import failed_stream
 from operators.execution.plan import Node, OnError, Plan, PlanError, tasks_of
@@ -18,11 +19,12 @@ from operators.map import map as map_rows
 from operators.operator import Operator
 from operators.repartition import repartition
 from streams.duration import Duration, parse_duration
+from streams.odcs import read_contract
 from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.sources import CHUNK, Source
-from streams.stream import Codec, Kind, Stream
+from streams.stream import Stream
 
 
 class Pipeline:
@@ -89,7 +91,7 @@ class Pipeline:
         owner: str = "",
         tags: Iterable[str] = (),
     ) -> Stream:
-        """Declare a table: a stream of which only the latest row of a key counts. One partition unless said otherwise."""
+        """Declare a table: only the latest row of a key counts. It has one partition unless said otherwise."""
         return self._declare(
             "table", name, schema, contract, key, time, codec, partitions, entities, expect, lateness, None,
             description, fields, owner, tags,
@@ -105,15 +107,36 @@ class Pipeline:
         name = f"{stream.name}.source"
         self._add(Node(name, 1, (stream,), source=Source(name, stream, data, chunk)))
 
-    def clean(self, source: Stream, *, to: str, on_error: OnError = "stop", **options: Any) -> Stream:
+    def clean(
+        self,
+        source: Stream,
+        *,
+        to: str,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+        **options: Any,
+    ) -> Stream:
         """Normalise, check and impute rows; what fails goes to `<to>.quarantine`. See operators.clean.clean."""
-        return self.add(clean(source, to=self._full(to), **options), on_error=on_error)
+        made = clean(source, to=self._full(to), **options)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def join(
-        self, left: Stream, right: Stream | Mapping[str, Stream], *, to: str, on_error: OnError = "stop", **options: Any
+        self,
+        left: Stream,
+        right: Stream | Mapping[str, Stream],
+        *,
+        to: str,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+        **options: Any,
     ) -> Stream:
         """Join with tables, as-of, or within a window of time. See operators.join.join."""
-        return self.add(join(left, right, to=self._full(to), **options), on_error=on_error)
+        made = join(left, right, to=self._full(to), **options)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def map(
         self,
@@ -123,25 +146,54 @@ class Pipeline:
         reads: Sequence[str],
         to: str,
         on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
         **options: Any,
     ) -> Stream:
         """Apply a plain function to batches; it sees the columns in `reads` and no others. See operators.map.map."""
-        return self.add(map_rows(source, function, reads=reads, to=self._full(to), **options), on_error=on_error)
+        made = map_rows(source, function, reads=reads, to=self._full(to), **options)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 
-    def filter(self, source: Stream, predicate: Any, *, to: str, on_error: OnError = "stop", **options: Any) -> Stream:
+    def filter(
+        self,
+        source: Stream,
+        predicate: Any,
+        *,
+        to: str,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+        **options: Any,
+    ) -> Stream:
         """Keep the rows for which the predicate holds. See operators.filter.filter."""
-        return self.add(filter_rows(source, predicate, to=self._full(to), **options), on_error=on_error)
+        made = filter_rows(source, predicate, to=self._full(to), **options)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 
-    def repartition(self, source: Stream, *, key: str | Sequence[str], to: str, **options: Any) -> Stream:
+    def repartition(self, source: Stream, key: str | Sequence[str], to: str, **options: Any) -> Stream:
         """The same rows under another key, each in the partition of its new key."""
         return self.add(repartition(source, key, self._full(to), **options))
 
-    def add(self, operator: Operator, *, on_error: OnError = "stop") -> Stream:
+    def add(
+        self,
+        operator: Operator,
+        *,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
         """Add an operator of one's own; gives its main output. With on_error="quarantine" a batch on which a step fails
-        is listed in `<name>.failed` and passed over; otherwise the task stops there."""
+        is listed in `<name>.failed` and passed over; otherwise the task stops there. `description`, `owner` and `tags`
+        are those of its outputs in the catalog, the description that of the main one."""
         tasks = tasks_of(operator)
         failed = failed_stream(operator.name, operator.outputs[0].partitions) if on_error == "quarantine" else None
-        outputs = tuple(self._owned(stream) for stream in operator.outputs)
+        main, *side = (
+            self._owned(replace(stream, owner=owner or stream.owner, tags=tuple(tags) or stream.tags))
+            for stream in operator.outputs
+        )
+        outputs = (replace(main, description=description or main.description), *side)
         self._add(Node(operator.name, tasks, outputs, operator=operator, on_error=on_error, failed=failed))
         for given in operator.inputs:
             if given.stream.role == "retry":
@@ -206,8 +258,6 @@ class Pipeline:
         if contract is not None:
             text = Path(contract).read_text() if Path(str(contract)).suffix in {".yaml", ".yml"} else str(contract)
             self._documents[full] = text
-            from streams.odcs import read_contract
-
             declared = replace(read_contract(contract), name=full)
         else:
             declared = Stream(full, Schema.of(schema), codec="avro")

@@ -47,7 +47,7 @@ class RepartitionOperator(RowOperator):
         super().__init__(name, source, tuple(source.schema.arrow.names), row_wise=True)
         self._key = key
         self._to = replace(like(source, to), key=key, partitions=partitions)
-        self._keyless = replace(like(source, f"{to}.keyless"), key=(), role="keyless")
+        self._keyless = replace(like(source, f"{to}.keyless"), key=(), role="quarantine")
         self.outputs = (self._to, self._keyless)
         self.params: dict[str, Any] = {"source": source.name, "key": list(key), "partitions": partitions}
         self.version = version_of(f"repartition 1, {version}", self.params)

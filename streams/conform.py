@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from streams.fit import Fitting, RowOf, first_failing
 from streams.schema import Schema
-from streams.types import SchemaError, is_list, is_nested, type_text
+from streams.types import SchemaError, is_list, is_nested, nullable_throughout, type_text
 
 
 def conform(data: Any, schema: Schema, *, where: str) -> pa.Table:
@@ -49,10 +49,18 @@ def conform(data: Any, schema: Schema, *, where: str) -> pa.Table:
 def check_fits(rows: pa.RecordBatch, schema: Schema, *, where: str | None = None) -> None:
     """SchemaError unless the rows have exactly the schema's columns and no null in a required field."""
     fitting = Fitting(where, strict=True)
+    if not rows.schema.equals(schema.arrow):
+        _check_columns(rows, schema, fitting)
+    for at in schema.guarded:
+        wanted = schema.arrow.field(at)
+        _refuse_nulls(rows.column(at), wanted, wanted.name, lambda row: row, fitting)
+
+
+def _check_columns(rows: pa.RecordBatch, schema: Schema, fitting: Fitting) -> None:
     if rows.schema.names != schema.arrow.names:
         raise SchemaError(
             f"The columns are {', '.join(rows.schema.names)}",
-            where=where or "rows",
+            where=fitting.where or "rows",
             fix=f"The schema has {', '.join(schema.names)}, in this order: use `conform` or `project`.",
         )
     for column, wanted in zip(rows.columns, schema.arrow, strict=True):
@@ -62,7 +70,6 @@ def check_fits(rows: pa.RecordBatch, schema: Schema, *, where: str | None = None
                 wanted.name,
                 "Use `conform` or `project`.",
             )
-        _refuse_nulls(column, wanted, wanted.name, lambda row: row, fitting)
 
 
 def _same_type(given: pa.DataType, wanted: pa.DataType) -> bool:
@@ -101,23 +108,15 @@ def _refuse_nulls(column: pa.Array, wanted: pa.Field, path: str, row_of: RowOf, 
         raise fitting.error(
             "A required field is null", path, "Give it a value, or declare the field nullable.", row_of(first)
         )
-    if is_list(wanted.type) and not _nullable_throughout(wanted.type.value_field):
+    if is_list(wanted.type) and not nullable_throughout(wanted.type.value_field):
         parents = pc.list_parent_indices(column)
         items = pc.list_flatten(column)
         _refuse_nulls(items, wanted.type.value_field, f"{path}[]", lambda at: row_of(parents[at].as_py()), fitting)
-    elif pa.types.is_struct(wanted.type) and not all(map(_nullable_throughout, wanted.type)):
+    elif pa.types.is_struct(wanted.type) and not all(map(nullable_throughout, wanted.type)):
         present = column.is_valid()
         rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         for child, field in zip(column.filter(present).flatten(), wanted.type, strict=True):
             _refuse_nulls(child, field, f"{path}.{field.name}", lambda at: row_of(int(rows[at])), fitting)
-
-
-def _nullable_throughout(field: pa.Field) -> bool:
-    if not field.nullable:
-        return False
-    if is_list(field.type):
-        return _nullable_throughout(field.type.value_field)
-    return not pa.types.is_struct(field.type) or all(map(_nullable_throughout, field.type))
 
 
 def _as_table(data: Any, schema: Schema, fitting: Fitting) -> pa.Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from streams.codecs import Codec, codec
+from streams.contract import largest_lead
 from streams.evolution import project
 from streams.log.protocol import Corrupt, Log
 from streams.message import (
@@ -43,7 +45,8 @@ class Arrived:
     `first` and `end` are the offsets it spans (`end` excluded). `writer` is the task that wrote it, "" for a
     stream written from outside. `bound`: no row of this or a later batch of the same writer is earlier, late rows
     aside; what is earlier is late. `watermark` and `seen` (latest event time so far) are what a reader
-    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers.
+    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers, `size`
+    the bytes of the messages' values.
     """
 
     stream: str
@@ -61,6 +64,7 @@ class Arrived:
     failure: Corrupt | None = None
     parents: bytes | None = None
     headers: Headers = ()
+    size: int = 0
 
     @property
     def late(self) -> npt.NDArray[np.bool_] | None:
@@ -113,6 +117,7 @@ class PartitionReader:
         self.outside = outside
         self._watermark = watermark
         self._seen = seen
+        self._ceiling = largest_lead(stream)
         self._wanted = stream.schema.arrow.names if columns is None else list(columns)
         read = set(self._wanted) | ({stream.time} if stream.time else set())
         self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
@@ -122,34 +127,44 @@ class PartitionReader:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
         before that offset."""
         while True:
-            fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            found = self._cut(fetched, until)
+            fetched = self._read(max_bytes, until)
+            found = self._cut(fetched)
             if found or not len(fetched):
                 break
-            reached = fetched.next
-            if until is not None and reached >= until:
+            # What was read ends within a batch: there is more of it, or its end was never written.
+            end = self._log.bounds(self.stream.name)[self.partition][1]
+            if fetched.next >= (end if until is None else min(end, until)):
                 break
             max_bytes *= 2
-            again = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            if again.next == reached:
-                break
         self.at_end = not found
         return found
+
+    def _read(self, max_bytes: int, until: int | None) -> Fetched:
+        fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+        if until is None or not len(fetched) or fetched.offsets[-1] < until:
+            return fetched
+        count = bisect_left(fetched.offsets, until)
+        return Fetched(
+            fetched.offsets[:count],
+            fetched.timestamps[:count],
+            fetched.keys[:count],
+            fetched.values[:count],
+            fetched.headers[:count],
+            until,
+        )
 
     def decode(self, fetched: Fetched) -> pa.RecordBatch:
         """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
         return self._decode(fetched, 0, len(fetched))
 
-    def _cut(self, fetched: Fetched, until: int | None) -> list[Arrived]:
-        found = []
-        for start, stop in self._groups(fetched):
-            end = fetched.offsets[stop - 1] + 1
-            if until is not None and end > until:
-                break
-            found.append(self._arrive(fetched, start, stop))
-            self.position = end
-        if found and len(fetched) and found[-1].end == fetched.offsets[-1] + 1:
-            self.position = fetched.next
+    def _cut(self, fetched: Fetched) -> list[Arrived]:
+        groups = self._groups(fetched)
+        if not groups:
+            return []
+        whole = self._decoded_at_once(fetched, groups)
+        found = [self._arrive(fetched, start, stop, whole) for start, stop in groups]
+        complete = found[-1].end == fetched.offsets[-1] + 1
+        self.position = fetched.next if complete else found[-1].end
         return found
 
     def _groups(self, fetched: Fetched) -> list[tuple[int, int]]:
@@ -160,27 +175,40 @@ class PartitionReader:
         groups = []
         start = 0
         ours = False
-        # One pass over messages, as their boundaries are in their headers; rows are decoded in bulk afterwards.
-        for index, headers in enumerate(fetched.headers):
+        for first, after, headers in _runs(fetched.headers):
             attributed = header_of(headers, PRODUCER) is not None
-            if index > start and attributed != ours:
-                groups.append((start, index))
-                start = index
+            if first > start and attributed != ours:
+                groups.append((start, first))
+                start = first
             ours = attributed
-            if header_of(headers, LAST) is not None or (index + 1 - start >= LARGEST_FOREIGN_BATCH and not ours):
-                groups.append((start, index + 1))
-                start = index + 1
+            if header_of(headers, LAST) is not None:
+                # Each of these messages ends a batch; only the first has others before it.
+                groups += [(start, first + 1), *((index, index + 1) for index in range(first + 1, after))]
+                start = after
+            while not ours and after - start >= LARGEST_FOREIGN_BATCH:
+                groups.append((start, start + LARGEST_FOREIGN_BATCH))
+                start += LARGEST_FOREIGN_BATCH
         if start < count and not ours:
             groups.append((start, count))
         return groups
 
-    def _arrive(self, fetched: Fetched, start: int, stop: int) -> Arrived:
+    def _decoded_at_once(self, fetched: Fetched, groups: list[tuple[int, int]]) -> pa.RecordBatch | None:
+        """The rows of all these batches if one message is one row, as decoding many costs little more than decoding
+        one; None if it must be done batch by batch, to find out which of them cannot be decoded."""
+        if not self.stream.row_coded or len(groups) == 1:
+            return None
+        try:
+            return self._decode(fetched, groups[0][0], groups[-1][1])
+        except Corrupt:
+            return None
+
+    def _arrive(self, fetched: Fetched, start: int, stop: int, whole: pa.RecordBatch | None) -> Arrived:
         headers = fetched.headers[stop - 1]
         offsets = fetched.offsets[start:stop]
         first, end = offsets[0], offsets[-1] + 1
         failure = None
         try:
-            rows = self._decode(fetched, start, stop)
+            rows = self._decode(fetched, start, stop) if whole is None else whole.slice(start, stop - start)
             times = event_times(rows, self.stream.time)
         except Corrupt as error:
             failure = Corrupt(
@@ -198,7 +226,7 @@ class PartitionReader:
         else:
             addresses = Addresses.of_message(self.stream.name, self.partition, first, rows.num_rows)
         task = header_of(headers, TASK)
-        bound = self._bound(headers, times)
+        bound = self._bound(headers, times, fetched.timestamps[stop - 1])
         return Arrived(
             self.stream.name,
             self.partition,
@@ -215,15 +243,17 @@ class PartitionReader:
             failure,
             header_of(headers, PARENTS),
             headers,
+            sum(map(len, filter(None, fetched.values[start:stop]))),
         )
 
-    def _bound(self, headers: Headers, times: Times) -> int:
+    def _bound(self, headers: Headers, times: Times, appended: int) -> int:
         if self.stream.time is None:
             return BEGINNING
         if not self.outside:
             stated = header_of(headers, WATERMARK)
             return BEGINNING if stated is None else unpack_int(stated)
-        known = times[times != BEGINNING]
+        # A clock that is far ahead must not make everybody else late: what it stamped moves no watermark.
+        known = times[(times != BEGINNING) & (times <= appended + self._ceiling)]
         if not len(known):
             return self._watermark
         self._seen = max(self._seen, int(known.max()))
@@ -238,17 +268,35 @@ class PartitionReader:
             if value is None:
                 return _no_rows(self._reader)
             return project(self._codec(self._schema_id(fetched, start)).decode([value]), self._reader)
-        ids = [self._schema_id(fetched, index) for index in range(start, stop)]
         parts = []
-        run = 0
-        for index in range(1, len(ids) + 1):
-            if index == len(ids) or ids[index] != ids[run]:
-                values = [_present(value, self.stream.name) for value in fetched.values[start + run : start + index]]
-                parts.append(project(self._codec(ids[run]).decode(values), self._reader))
-                run = index
+        for first, after, schema_id in self._schema_runs(fetched, start, stop):
+            values = [value for value in fetched.values[first:after] if value is not None]
+            if len(values) < after - first:
+                raise Corrupt(
+                    "A message without a value",
+                    where=self.stream.name,
+                    fix="Only tables may hold such messages (a removed key).",
+                )
+            parts.append(project(self._codec(schema_id).decode(values), self._reader))
         if len(parts) == 1:
             return parts[0]
         return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+    def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Runs of messages with one schema: first, last + 1, schema id."""
+        found: list[tuple[int, int, int]] = []
+        for first, after, headers in _runs(fetched.headers[start:stop]):
+            stated = header_of(headers, SCHEMA)
+            if stated is not None:
+                pieces = [(start + first, start + after, unpack_int(stated))]
+            else:
+                pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
+            for piece in pieces:
+                if found and found[-1][2] == piece[2]:
+                    found[-1] = (found[-1][0], piece[1], piece[2])
+                else:
+                    found.append(piece)
+        return found
 
     def _schema_id(self, fetched: Fetched, index: int) -> int:
         stated = header_of(fetched.headers[index], SCHEMA)
@@ -267,12 +315,17 @@ class PartitionReader:
         return known
 
 
-def _present(value: bytes | None, stream: str) -> bytes:
-    if value is None:
-        raise Corrupt(
-            "A message without a value", where=stream, fix="Only tables may hold such messages (a removed key)."
-        )
-    return value
+def _runs(headers: Sequence[Headers]) -> Iterator[tuple[int, int, Headers]]:
+    """Runs of messages that share their headers: first, last + 1, headers. Equal headers that are not one object make
+    several runs, which does not matter here."""
+    if not headers:
+        return
+    objects = np.fromiter(map(id, headers), dtype=np.int64, count=len(headers))
+    ends = [*(np.flatnonzero(objects[1:] != objects[:-1]) + 1).tolist(), len(headers)]
+    start = 0
+    for end in ends:
+        yield start, end, headers[start]
+        start = end
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

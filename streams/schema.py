@@ -6,7 +6,7 @@ How versions follow each other is in `evolution`, how data are made to fit in `c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from streams.types import (
     is_list,
     list_type,
     list_word,
+    nullable_throughout,
     parse_type,
     type_text,
 )
@@ -90,6 +91,11 @@ class Schema:
         bare = {"fields": [_described(field, descriptions=False) for field in self.arrow]}
         return hashlib.sha256(orjson.dumps(bare)).hexdigest()
 
+    @cached_property
+    def guarded(self) -> tuple[int, ...]:
+        """Positions of the fields that are required or have required fields inside."""
+        return tuple(at for at, field in enumerate(self.arrow) if not nullable_throughout(field))
+
     @property
     def names(self) -> list[str]:
         return list(self.arrow.names)
@@ -103,6 +109,20 @@ class Schema:
                     "There is no such field", where=f"field {name!r}", fix=f"There are {', '.join(self.names)}."
                 )
         return Schema(pa.schema([self.arrow.field(name) for name in chosen]))
+
+    def described(self, descriptions: Mapping[str, str]) -> Schema:
+        """The same schema with these descriptions by field name. SchemaError for a name that it does not have."""
+        self.select(descriptions)
+        return Schema(
+            pa.schema(
+                [
+                    field.with_metadata({DESCRIPTION: descriptions[field.name].encode()})
+                    if field.name in descriptions
+                    else field
+                    for field in self.arrow
+                ]
+            )
+        )
 
 
 def _described(field: pa.Field, *, descriptions: bool = True) -> dict[str, Any]:

@@ -86,6 +86,15 @@ def is_nested(kind: pa.DataType) -> bool:
     return is_list(kind) or bool(pa.types.is_struct(kind))
 
 
+def nullable_throughout(field: pa.Field) -> bool:
+    """True if neither the field nor any field inside it is required."""
+    if not field.nullable:
+        return False
+    if is_list(field.type):
+        return nullable_throughout(field.type.value_field)
+    return not pa.types.is_struct(field.type) or all(map(nullable_throughout, field.type))
+
+
 def list_word(kind: pa.DataType) -> str:
     if pa.types.is_fixed_size_list(kind):
         return "fixed_size_list"

@@ -13,7 +13,7 @@ from operators.clean.normalise import CleanError, Normaliser, Steps, steps_of, t
 from operators.clean.quarantine import quarantine_schema, quarantine_stream
 from streams.contract import check_rules, contract_version
 from streams.rule import MemoryRule, RowRule, Rule, StreamRule
-from streams.rules import NotFuture, NotNull, not_null
+from streams.rules import Condition, NotFuture, NotNull, not_null
 from streams.schema import type_text
 from streams.stream import Stream
 from streams.window_rules import References, Unique
@@ -73,7 +73,7 @@ def plan(
     )
     normal_schema = pa.schema([field.with_nullable(True) for field in normal])
     as_normal = replace(source, schema=type(source.schema)(normal))
-    rules = _with_required(as_normal, tuple(dict.fromkeys((*source.expect, *expect))), impute)
+    rules = _with_required(as_normal, _all_of(source.expect, expect, to), impute)
     check_rules(as_normal, rules)
     _check_partitions(source, rules, to)
     for field, imputer in impute.items():
@@ -136,6 +136,24 @@ def _check_names(source: Stream, to: str, named: Sequence[str]) -> None:
                 where=to,
                 fix=f"Its fields are {', '.join(source.schema.arrow.names)}.",
             )
+
+
+def _all_of(contract: Sequence[Rule], expect: Sequence[Rule], to: str) -> tuple[Rule, ...]:
+    """Each rule once. A condition that a contract file knows only by name is given its function by an equal one
+    in `expect`."""
+    rules: dict[Rule, Rule] = {}
+    for rule in (*contract, *expect):
+        known = rules.get(rule)
+        if known is None or (isinstance(known, Condition) and known.check_rows is None):
+            rules[rule] = rule
+    for rule in rules.values():
+        if isinstance(rule, Condition) and rule.check_rows is None:
+            raise CleanError(
+                f"The function of the condition {rule.name!r} is not known here",
+                where=to,
+                fix="A contract file holds only its name: declare the same condition in `expect`.",
+            )
+    return tuple(rules.values())
 
 
 def _with_required(source: Stream, rules: tuple[Rule, ...], impute: Mapping[str, Imputer]) -> tuple[Rule, ...]:

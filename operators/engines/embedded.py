@@ -13,10 +13,11 @@ from time import monotonic, sleep
 from typing import Any, Literal
 
 from catalog.errors import HeadwaterError
-from operators.engines.worker import Leases, Worker
+from operators.engines.worker import Worker
 from operators.execution.plan import Plan
 from operators.execution.progress import progress_topic
 from operators.execution.task import Context
+from streams.log.protocol import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -259,9 +260,8 @@ def _worker_process(
     number, planned = place
     try:
         context = prepare(context)
-        leases: Leases = context.log.leases  # type: ignore[attr-defined]
         wait_at_most = None if until else max_wait
-        worker = Worker(plan, context, leases, max_wait=wait_at_most, number=number, planned=planned)
+        worker = Worker(plan, context, context.log.leases, max_wait=wait_at_most, number=number, planned=planned)
         try:
             _serve(worker, plan, context, pipe, parent)
         finally:

@@ -5,30 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Protocol
 
 from catalog.errors import HeadwaterError
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
 from operators.execution.source_task import SourceTask
 from operators.execution.task import Context, Task
-from streams.log.protocol import Fenced, LogBusy
+from streams.log.protocol import Fenced, Leases, LogBusy
 
 logger = logging.getLogger(__name__)
 
 #: A lease not renewed for so many seconds may be taken over.
 LEASE_SECONDS = 10.0
 BUSY_ATTEMPTS = 5
-
-
-class Leases(Protocol):
-    """Who works on which task. Only the log's epochs fence; leases spread the work."""
-
-    def claim(self, task: str, owner: str, seconds: float) -> bool: ...
-    def renew(self, owner: str, seconds: float) -> None: ...
-    def release(self, task: str, owner: str) -> None: ...
-    def announce(self, worker: str, seconds: float) -> None: ...
-    def workers(self) -> list[str]: ...
 
 
 class Worker:
@@ -93,7 +82,8 @@ class Worker:
         names = [name for name in self._plan.tasks() if name not in self.failed]
         if self._leases is None:
             missing: Sequence[str] = [name for name in names if name not in self.tasks]
-            return any([self._start(name) for name in missing])
+            started = [self._start(name) for name in missing]
+            return any(started)
         owner = self._context.owner
         self._leases.announce(owner, LEASE_SECONDS)
         self._leases.renew(owner, LEASE_SECONDS)

@@ -6,19 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
-from streams.keys import split
 
-from catalog.errors import HeadwaterError
+from operators.errors import WrongOutput
 from operators.execution.progress import merged_ranges
 from operators.operator import Output
 from streams.append import Appender
+from streams.keys import split
 from streams.log.protocol import Placed, Writer
 from streams.parents import Addresses, OffsetRange, Parents, ranges_of
 from streams.stream import Stream
-
-
-class WrongOutput(HeadwaterError):
-    """A step returned rows that do not fit the stream they are for."""
 
 
 class Emission:

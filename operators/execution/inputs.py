@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from streams.keys import partitions_of
 
 from operators.execution.merge import Channel, ChannelId, Merge
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, ProgressReader, task_of
 from operators.operator import Batch, Input
+from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
 from streams.message import BEGINNING, END
 from streams.parents import joined
@@ -43,7 +43,7 @@ class _Feed:
         for channel in self.channels.values():
             if not channel.queue:
                 return True
-            waiting += sum(batch.rows.nbytes for batch in channel.queue)
+            waiting += sum(batch.size for batch in channel.queue)
         return waiting < LARGEST_QUEUE
 
 
@@ -247,7 +247,7 @@ class Inputs:
         row = int(wrong[0])
         key = {name: batch.rows.column(name)[row].as_py() for name in stream.key}
         return Misplaced(
-            f"{len(wrong)} rows lie in partition {id.partition}, the first of them (key {key}) belongs to {belongs[row]}",
+            f"{len(wrong)} rows lie in partition {id.partition}, the first (key {key}) belongs to {belongs[row]}",
             where=f"{stream.name} {batch.partition}:{batch.first}",
             fix="Publish with Kafka's default partitioner (murmur2 over the key bytes), or read the stream through "
             "hw.repartition. The rows stay in the log.",

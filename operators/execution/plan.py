@@ -65,7 +65,7 @@ class Plan:
                     raise PlanError(
                         f"The cycle {ring} has no delay",
                         where=node.name,
-                        fix="Declare one of its inputs with hw.later(name, delay=...): without a delay no order exists.",
+                        fix="Declare one of its inputs with a delay (hw.later): without one there is no order.",
                     )
 
     def _has_delay(self, node: Node) -> bool:

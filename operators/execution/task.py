@@ -1,16 +1,15 @@
-"""A task: one partition of an operator. It merges its inputs, steps, and commits outputs, state and progress at once."""
+"""A task: one partition of an operator. It merges inputs, steps, and commits outputs, state and progress at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.errors import StepFailed
 from operators.execution.emit import Emission, appenders_for, made_ranges
 from operators.execution.failure import Failure, failed_output, may_be_quarantined
 from operators.execution.inputs import Inputs
@@ -19,13 +18,14 @@ from operators.execution.plan import Node, Plan
 from operators.execution.progress import (
     Progress,
     last_progress,
-    merged_ranges,
     progress_topic,
     state_topic,
     task_name,
 )
+from operators.execution.snapshots import EVERY, write_snapshot
 from operators.execution.state import State, decode_value
-from operators.operator import TICK, Batch, Operator, Output
+from operators.execution.transaction import Transaction
+from operators.operator import Batch, Operator, Output, tick_at
 from streams.log.protocol import Log, Writer
 from streams.message import BEGINNING, END
 from streams.parents import Addresses
@@ -42,7 +42,8 @@ QUIET_SECONDS = 0.02
 @dataclass(frozen=True)
 class Context:
     """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
-    declared schema is registered; `now` is the time of day in microseconds."""
+    declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
+    written every `snapshot_every` transactions."""
 
     log: Log
     schema: Callable[[int], Schema]
@@ -52,16 +53,11 @@ class Context:
     now: Callable[[], int]
     owner: str = ""
     parents: bool = True
+    snapshot_every: int = EVERY
 
 
 class StateMismatch(HeadwaterError):
     """The stored state belongs to another state version of the operator."""
-
-
-class StepFailed(HeadwaterError):
-    """An operator's step raised; the task has stopped, and its input stays where it was."""
-
-    exit_code = 8
 
 
 class Task:
@@ -122,11 +118,13 @@ class Task:
         Raises Fenced, LogBusy or LogFull from the log (the task must then be started anew), StepFailed
         after committing what came before the batch that failed.
         """
-        until = monotonic() + seconds
         self._inputs.poll()
+        until = monotonic() + seconds
         try:
-            while monotonic() < until and self._rows_taken < ROWS_PER_TRANSACTION and self._take_next(force=force):
-                pass
+            while self._take_next(force=force):
+                force = False
+                if monotonic() >= until or self._transaction.rows_taken >= ROWS_PER_TRANSACTION:
+                    break
         except StepFailed:
             self._commit()
             raise
@@ -134,12 +132,12 @@ class Task:
             self._tick(END)
             self.ended = True
         self._advance_watermark()
-        if self._took_any or (self._watermark == END > self._told) or monotonic() - self._committed > QUIET_SECONDS:
-            if self._took_any or self._watermark > self._told:
-                self._commit()
-                return True
+        if not self._transaction.took_any and self._watermark == self._told:
             return False
-        return self._watermark > self._told
+        quiet = not self._transaction.took_any and self._watermark < END
+        if not quiet or monotonic() - self._committed > QUIET_SECONDS:
+            self._commit()
+        return True
 
     def waiting_for(self) -> list[str]:
         """The inputs that hold up the next batch: stream and partition, most behind first."""
@@ -159,20 +157,13 @@ class Task:
         return any(channel.queue for channel in self._merge.channels.values() if not channel.feedback)
 
     def _begin(self) -> None:
-        self._emission = Emission(
+        emission = Emission(
             self._appenders,
             self.number,
             keeps_partition=self.node.keeps_partition,
             parents=self._context.parents,
         )
-        self._rows_in: dict[str, int] = {}
-        self._late: dict[str, int] = {}
-        self._unattributed: dict[str, int] = {}
-        self._order: list[list[Any]] = []
-        self._took: list[tuple[Any, ...]] = []
-        self._forced: list[list[Any]] = []
-        self._rows_taken = 0
-        self._took_any = False
+        self._transaction = Transaction(emission)
         self._told = self._watermark
 
     def _take_next(self, *, force: bool) -> bool:
@@ -183,7 +174,7 @@ class Task:
             waiting = [list(id) for id in self._merge.waiting_for()]
             taken = self._merge.next(None, force=True)
             if taken is not None:
-                self._forced.extend(waiting)
+                self._transaction.force(waiting)
         if taken is None:
             return False
         if taken.batch is None:
@@ -195,7 +186,7 @@ class Task:
         return True
 
     def _take_several(self, first: Taken) -> None:
-        """Feed consecutive batches of one channel to a row-wise step at once; its outputs are cut back at their ends."""
+        """Feed consecutive batches of one channel to a row-wise step; its outputs are cut back at their ends."""
         group = [first]
         rows = first.batch.rows.num_rows if first.batch else 0
         while rows < ROWS_AT_ONCE and first.channel is not None and first.channel.queue:
@@ -223,17 +214,18 @@ class Task:
                 self._take(taken)
             return
         for index, taken in enumerate(group):
-            self._count(taken)
+            self._transaction.take(taken)
             self._raise_bound(taken.clock)
             for output, pieces in zip(outputs, cut, strict=True):
                 start, stop = pieces[index], pieces[index + 1]
                 if stop > start:
-                    self._emission.emit(_slice(output, start, stop), self._bound)
+                    self._transaction.emission.emit(_slice(output, start, stop), self._bound)
         self._stalled = False
 
     def _take(self, taken: Taken) -> None:
         batch = taken.batch
-        assert batch is not None and taken.channel is not None
+        assert batch is not None
+        assert taken.channel is not None
         if batch.failure is not None:
             self._failed(taken, batch.failure)
             return
@@ -252,24 +244,21 @@ class Task:
                 return
         else:
             outputs = []
-        self._count(taken)
+        self._transaction.take(taken)
         self._settle_step(taken.clock, outputs)
         self._stalled = False
 
     def _tick(self, clock: int) -> None:
         before = self.operator.holds(self.state)
-        empty = pa.RecordBatch.from_arrays([], names=[])
-        nowhere = Addresses.of_message(TICK, 0, 0, 0)
         try:
-            outputs = self._step(Batch(TICK, empty, nowhere, np.empty(0, dtype=np.int64), clock))
+            outputs = self._step(tick_at(clock))
         except Exception as error:
             raise StepFailed(
                 f"The step raised at a tick: {error}",
                 where=self.name,
                 fix="Mend the operator and run again; nothing was committed since.",
             ) from error
-        self._order.append([-1, clock])
-        self._took_any = True
+        self._transaction.take(Taken(clock))
         self._settle_step(clock, outputs)
         self._stalled = self.operator.holds(self.state) == before
 
@@ -288,18 +277,19 @@ class Task:
 
     def _failed(self, taken: Taken, error: Exception) -> None:
         batch = taken.batch
-        assert batch is not None and taken.channel is not None
+        assert batch is not None
+        assert taken.channel is not None
         failure = Failure.of(self.node.name, batch, error)
         if self.node.failed is None or not may_be_quarantined(error):
             self._merge.untake(taken)
             raise StepFailed(failure.what, where=failure.where, fix=failure.fix) from error
-        self._count(taken)
+        self._transaction.take(taken)
         self._settle_step(taken.clock, [failed_output(self.node.failed, failure, batch)])
 
     def _settle_step(self, clock: int, outputs: list[Output]) -> None:
         self._raise_bound(clock)
         for output in outputs:
-            self._emission.emit(output, self._bound)
+            self._transaction.emission.emit(output, self._bound)
         self._holds = max(self.operator.holds(self.state), min(self._holds, clock))
 
     def _raise_bound(self, clock: int) -> None:
@@ -314,27 +304,14 @@ class Task:
             return None
         return (max(held, self._merge.clock) // every + 1) * every
 
-    def _count(self, taken: Taken) -> None:
-        batch, channel = taken.batch, taken.channel
-        assert batch is not None and channel is not None
-        name = batch.stream
-        self._rows_in[name] = self._rows_in.get(name, 0) + batch.rows.num_rows
-        self._rows_taken += batch.rows.num_rows
-        late = batch.late
-        if late is not None:
-            self._late[name] = self._late.get(name, 0) + int(late.sum())
-        if batch.unattributed:
-            self._unattributed[name] = self._unattributed.get(name, 0) + batch.unattributed
-        self._order.append([*channel.id, batch.first, batch.end])
-        self._took.append((name, batch.partition, batch.first, batch.end))
-        self._took_any = True
-
     def _advance_watermark(self) -> None:
         reached = END if self.ended else min(self._merge.watermark(), self._holds)
         self._watermark = max(self._watermark, reached)
 
     def _commit(self) -> None:
         context = self._context
+        # Encoded first: from flush to commit all other writers of the log may have to wait.
+        changes = self.state.changes()
         placed = self._writer.flush()
         for at in placed:
             self._ends.setdefault(at.topic, {})[str(at.partition)] = at.last + 1
@@ -352,21 +329,13 @@ class Task:
             holds=self._holds,
             stalled=self._stalled,
             ended=self.ended,
-            rows_in=self._rows_in,
-            rows_out=self._emission.rows,
-            late=self._late,
-            unattributed=self._unattributed,
-            forced=self._forced,
-            took=merged_ranges(self._took),
             made=made_ranges(placed),
-            parents=self._emission.parent_spans(),
-            order=self._order,
             positions=self._inputs.positions(),
             ends=self._ends,
             state_version=state_version_of(self.operator),
+            **self._transaction.facts(),
         )
         self._writer.append(progress_topic(self.node.name), self.number, [None], [progress.encode()], ())
-        changes = self.state.changes()
         if changes:
             self._writer.append(
                 state_topic(self.node.name),
@@ -375,6 +344,8 @@ class Task:
                 list(changes.values()),
                 (),
             )
+        if self._seq and self._seq % self._context.snapshot_every == 0:
+            write_snapshot(self._writer, self.node.name, self.number, self._seq, self.state)
         self._writer.commit()
         self.state.settle()
         self._seq += 1

@@ -11,11 +11,21 @@ import pyarrow as pa
 
 from operators.execution.state import State
 from operators.join.columns import UTC_TIME, Left, Right, described, joined_stream, lineage
-from operators.join.held import Held
+from operators.join.held import MANY, Held
 from operators.join.keys import Mask, Positions
 from operators.join.late import Late, bound_of
 from operators.join.open_rows import OpenRows
-from operators.join.rows import Times, addresses_of, column_of, kept, kept_schema, taken, times_of
+from operators.join.rows import (
+    Times,
+    addresses_of,
+    chosen_columns,
+    column_of,
+    kept,
+    kept_schema,
+    own_columns,
+    taken,
+    times_of,
+)
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
@@ -75,6 +85,8 @@ class WindowJoin:
         self._lateness = lateness
         self._left_schema = kept_schema(left.schema)
         self._right_schema = kept_schema(right.schema)
+        self._left_wanted = chosen_columns(self._left_schema, left.fields)
+        self._right_wanted = chosen_columns(self._right_schema, [own for own, _ in right.fields])
         self._left_key, self._right_key = right.left_key, right.key
         self._left_held = Held("left held", self._left_schema, self._left_key)
         self._right_held = Held("right held", self._right_schema, self._right_key)
@@ -96,7 +108,7 @@ class WindowJoin:
             "lateness": lateness,
             "tick": tick,
         }
-        self.version = version_of(f"window join 1, {version}", self.params)
+        self.version = version_of(f"window join 2, {version}", self.params)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -111,7 +123,7 @@ class WindowJoin:
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         bound = bound_of(batch.clock, self._lateness)
-        outputs = list(self._release(state, bound))
+        outputs = list(self._release(state, bound)) if self._releases(batch, state) else []
         if self._lateness and bound < END:
             state[_CLOCK] = b"%d" % bound
         elif _CLOCK in state:
@@ -128,6 +140,10 @@ class WindowJoin:
         else:
             self._right_held.push(state, kept(batch, self._right_schema, in_time))
         return outputs
+
+    def _releases(self, batch: Batch, state: State) -> bool:
+        """Pairs are made when right rows come: doing it with each left batch as well would only cut them finer."""
+        return batch.is_tick or batch.input == self._right.stream.name or self._left_held.count(state) >= MANY
 
     def holds(self, state: State) -> int:
         known = state.raw(_CLOCK)
@@ -183,11 +199,10 @@ class WindowJoin:
         order = np.lexsort((pairs.right, pairs.left, pairs.known))
         left_table, left_first = self._left_open.rows(state)
         right_table, right_first = self._right_open.rows(state)
-        left = taken(left_table, pairs.left[order] - left_first)
+        left = taken(left_table.select(self._left_wanted), pairs.left[order] - left_first)
         found = pairs.right[order]
-        right = taken(right_table, np.where(found < 0, NO_PARENT, found - right_first))
-        columns = [column_of(left, self._left_schema, name) for name in self._left.fields]
-        columns += [column_of(right, self._right_schema, own) for own, _ in self._right.fields]
+        right = taken(right_table.select(self._right_wanted), np.where(found < 0, NO_PARENT, found - right_first))
+        columns = [*own_columns(left).columns, *own_columns(right).columns]
         columns.append(pa.array(pairs.known[order]).cast(UTC_TIME))
         parents = addresses_of(left, self._left.stream.name), addresses_of(right, self._right.stream.name)
         rows = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)

@@ -238,6 +238,8 @@ _SHORT: Final = 18
 def _decimals_to_bytes(column: pa.Array) -> pa.BinaryArray:
     """Big-endian two's complement, as many bytes as the magnitude and a sign bit need."""
     kind = column.type
+    if not len(column):
+        return pa.array([], pa.binary())
     if kind.precision > _SHORT:
         # Numbers wider than 64 bits are Python's, one by one.
         exact = Context(prec=80)
@@ -272,7 +274,8 @@ def _decimals_from_bytes(column: pa.BinaryArray, kind: pa.DataType) -> pa.Array:
     words = np.ndarray((len(padded) - 7,), dtype=">i8", buffer=padded, strides=(1,))
     numbers = words[offsets[:-1]].astype(np.int64) >> np.minimum(64 - 8 * sizes, 63)
     numbers[sizes == 0] = 0
-    if (np.abs(numbers) >= 10**kind.precision).any():
+    beyond = 10**kind.precision
+    if ((numbers >= beyond) | (numbers <= -beyond)).any():
         raise pa.ArrowInvalid(f"a decimal has more than {kind.precision} digits")
     wide = np.repeat((numbers >> 63)[:, None], kind.bit_width // 64, axis=1)
     wide[:, 0] = numbers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
@@ -12,14 +11,13 @@ from pathlib import Path
 from streams.log import retention
 from streams.log.database import Database, Synchronous
 from streams.log.embedded_writer import EmbeddedWriter
-from streams.log.layout import OFFSET_BITS, Slot
+from streams.log.fetch import fetch, fetch_last
+from streams.log.layout import Slot
 from streams.log.leases import Leases, owner_name
-from streams.log.protocol import Corrupt, LogError, Topic, TopicMismatch, UnknownTopic
-from streams.message import Fetched, unpack_headers
+from streams.log.protocol import LogError, Topic, TopicMismatch, UnknownTopic
+from streams.message import Fetched
 
 _DAY = 86_400_000_000
-_FIRST_LOOK = 256
-_LONGEST_LOOK = 65_536
 
 
 def microseconds() -> int:
@@ -92,25 +90,15 @@ class EmbeddedLog:
     def read(self, topic: str, partition: int, offset: int, *, max_bytes: int = 4 << 20) -> Fetched:
         """Committed messages from `offset` on, up to `max_bytes` of keys, headers and values (at least one message
         if there is one); empty at the end. UnknownTopic."""
-        base = self._slot(topic, partition).base
+        slot = self._slot(topic, partition)
         with self._database.reading() as connection:
-            # The end is read first: what is committed in between is left for the next call, not skipped.
-            end = _end(connection, base)
-            rows, complete = _fetch(connection, base, min(max(offset, 0), end), end, max_bytes)
-        after = max(offset, end) if complete else rows[-1][0] + 1
-        return _fetched(rows, after, f"{topic} {partition}")
+            return fetch(connection, slot, offset, max_bytes)
 
     def last(self, topic: str, partition: int, count: int = 1) -> Fetched:
         """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
-        base = self._slot(topic, partition).base
+        slot = self._slot(topic, partition)
         with self._database.reading() as connection:
-            end = _end(connection, base)
-            rows = connection.execute(
-                "SELECT id - ?, time, key, headers, value FROM message WHERE id >= ? AND id < ?"
-                " ORDER BY id DESC LIMIT ?",
-                (base, base, base + end, max(count, 0)),
-            ).fetchall()
-        return _fetched(rows[::-1], end, f"{topic} {partition}")
+            return fetch_last(connection, slot, count)
 
     def writer(self, task: str, owner: str = "") -> EmbeddedWriter:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this
@@ -187,9 +175,6 @@ class EmbeddedLog:
         return self._slots[topic, partition]
 
 
-_Row = tuple[int, int, bytes | None, bytes, bytes | None]
-
-
 def _topics(connection: sqlite3.Connection) -> list[Topic]:
     rows = connection.execute("SELECT name, partitions, retention, compact FROM topic ORDER BY name").fetchall()
     return [Topic(name, partitions, retention, bool(compact)) for name, partitions, retention, compact in rows]
@@ -212,57 +197,3 @@ def _missing(present: Sequence[Topic], wanted: Iterable[Topic]) -> list[Topic]:
                 fix="Settings are fixed for life: ask for the ones it has, or take another name.",
             )
     return missing
-
-
-def _end(connection: sqlite3.Connection, base: int) -> int:
-    (end,) = connection.execute("SELECT next FROM slot WHERE id = ?", (base >> OFFSET_BITS,)).fetchone()
-    return end
-
-
-def _fetch(connection: sqlite3.Connection, base: int, offset: int, end: int, budget: int) -> tuple[list[_Row], bool]:
-    """Messages within the budget of bytes, and whether they reach the end. Lengths are summed before any value is
-    read, so nothing is read that is not returned."""
-    rows: list[_Row] = []
-    start, stop = base + offset, base + end
-    look = _FIRST_LOOK
-    while True:
-        count, size = connection.execute(
-            "SELECT count(*), sum(size) FROM (SELECT length(headers) + ifnull(length(key), 0)"
-            " + ifnull(length(value), 0) AS size FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
-            (start, stop, look),
-        ).fetchone()
-        if not count:
-            return rows, True
-        fitting = int(budget * count / max(size, 1))
-        if size > budget and (rows or count > 1):
-            look = min(count - 1, fitting)
-            if look < 1 and rows:
-                return rows, False
-            look = max(look, 1)
-            continue
-        rows += connection.execute(
-            "SELECT id - ?, time, key, headers, value FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-            (base, start, stop, look),
-        ).fetchall()
-        if count < look:
-            return rows, True
-        start = base + rows[-1][0] + 1
-        budget -= size
-        look = min(fitting - count, _LONGEST_LOOK)
-        if look < 1:
-            return rows, False
-
-
-def _fetched(rows: Sequence[_Row], after: int, where: str) -> Fetched:
-    if not rows:
-        return Fetched((), (), (), (), (), after)
-    offsets, times, keys, packed, values = zip(*rows, strict=True)
-    try:
-        headers = {one: unpack_headers(one) for one in set(packed)}
-    except (struct.error, ValueError) as error:
-        raise Corrupt(
-            f"The headers of a message between offsets {offsets[0]} and {offsets[-1]} cannot be decoded ({error})",
-            where=where,
-            fix="The file is damaged, or another program wrote to it; restore it from a copy.",
-        ) from error
-    return Fetched(offsets, times, keys, values, tuple(map(headers.__getitem__, packed)), after)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import accumulate, chain
 from typing import NamedTuple
 
+from streams.log.block import Block, pack
 from streams.log.database import Database, Transaction
 from streams.log.layout import Slot
 from streams.log.protocol import Fenced, LogError, Placed
-from streams.message import Headers, pack_headers
+from streams.message import Headers
 
 
 class EmbeddedWriter:
@@ -63,7 +63,7 @@ class EmbeddedWriter:
             )
         if slot.compact and None in keys:
             raise LogError("A message of a compact topic has no key", where=topic, fix="Give every message a key.")
-        self._pending.append(_Append(slot, tuple(keys), _packed(headers, count), tuple(values)))
+        self._pending.append(_Append(slot, count, pack(keys, values, headers)))
 
     def flush(self) -> list[Placed]:
         """Fix the offsets of all appends since the last flush of this transaction, one entry an append, in
@@ -78,7 +78,7 @@ class EmbeddedWriter:
             now = self._clock()
             placed = [self._place(connection, append) for append in pending]
             connection.executemany(
-                "INSERT INTO message VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)",
                 chain.from_iterable(append.rows(place, now) for append, place in zip(pending, placed, strict=True)),
             )
             connection.executemany(
@@ -139,8 +139,8 @@ class EmbeddedWriter:
         first = self._next.get(slot.id)
         if first is None:
             (first,) = connection.execute("SELECT next FROM slot WHERE id = ?", (slot.id,)).fetchone()
-        self._next[slot.id] = first + len(append.values)
-        return Placed(slot.topic, slot.partition, first, first + len(append.values) - 1)
+        self._next[slot.id] = first + append.messages
+        return Placed(slot.topic, slot.partition, first, first + append.messages - 1)
 
     def _check(self) -> None:
         if self._fenced:
@@ -173,24 +173,14 @@ class EmbeddedWriter:
 
 class _Append(NamedTuple):
     slot: Slot
-    keys: Sequence[bytes | None]
-    headers: Sequence[bytes]
-    values: Sequence[bytes | None]
+    messages: int
+    blocks: list[Block]
 
     @property
     def size(self) -> int:
-        """Bytes, about; absent keys and values count as nothing."""
-        return sum(sum(map(len, filter(None, column))) for column in (self.keys, self.headers, self.values))
+        """Bytes, about."""
+        return sum(sum(map(len, filter(None, block[1:]))) for block in self.blocks)
 
-    def rows(self, placed: Placed, now: int) -> Iterator[tuple[int, int, bytes | None, bytes, bytes | None]]:
-        base = self.slot.base
-        return zip(range(base + placed.first, base + placed.last + 1), repeat(now), *self[1:], strict=False)
-
-
-def _packed(headers: Headers | Sequence[Headers], count: int) -> Sequence[bytes]:
-    try:
-        return [pack_headers(headers)] * count if isinstance(headers, tuple) else list(map(pack_headers, headers))
-    except (struct.error, UnicodeEncodeError, TypeError, ValueError) as error:
-        raise LogError(
-            f"A header cannot be written ({error})", fix="Give short ASCII names and bytes as values."
-        ) from error
+    def rows(self, placed: Placed, now: int) -> Iterator[tuple[int | bytes | None, ...]]:
+        starts = accumulate((block.messages for block in self.blocks), initial=self.slot.base + placed.first)
+        return ((start, now, *block) for start, block in zip(starts, self.blocks, strict=False))

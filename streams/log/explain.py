@@ -59,17 +59,9 @@ def explained(error: sqlite3.Error, path: Path, *, writing: bool, seconds: float
             )
         case sqlite3.SQLITE_TOOBIG:
             return LogError("A message is too large for the log", where=where, fix="Split it; 1 GB is the most.")
-        case sqlite3.SQLITE_CONSTRAINT | sqlite3.SQLITE_MISMATCH:
-            return _not_bytes(error, where)
     if isinstance(error, sqlite3.DataError):
         return LogError("A message is too large for the log", where=where, fix="Split it; 1 GB is the most.")
-    if isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError) and writing:
-        return _not_bytes(error, where)
     return LogError(f"SQLite refused: {error}", where=where, fix="The log is as it was before.")
-
-
-def _not_bytes(error: sqlite3.Error, where: str) -> LogError:
-    return LogError(f"A key or value is not bytes ({error})", where=where, fix="Encode it before it is appended.")
 
 
 def _primary(error: sqlite3.Error) -> int | None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from streams.log.protocol import Corrupt, LogError
 
-#: A message's row id is its slot (one a partition) above this many bits of offset.
+#: A block's row id is its slot (one a partition) above this many bits for the offset of its first message.
 OFFSET_BITS: Final = 40
 PAGE: Final = 8192
 
@@ -21,8 +21,8 @@ _TABLES: Final = (
     " compact INTEGER NOT NULL) STRICT",
     "CREATE TABLE slot (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,"
     " first INTEGER NOT NULL, next INTEGER NOT NULL, UNIQUE (topic, partition)) STRICT",
-    "CREATE TABLE message (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB, headers BLOB NOT NULL,"
-    " value BLOB) STRICT",
+    "CREATE TABLE block (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, count INTEGER NOT NULL, headers BLOB NOT NULL,"
+    " lengths BLOB, key BLOB, value BLOB) STRICT",
     "CREATE TABLE lease (task TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL,"
     " expires INTEGER NOT NULL) STRICT",
     "CREATE TABLE worker (name TEXT PRIMARY KEY, expires INTEGER NOT NULL) STRICT",
@@ -30,7 +30,7 @@ _TABLES: Final = (
 
 
 class Slot(NamedTuple):
-    """One partition of a topic: the high bits of its messages' row ids."""
+    """One partition of a topic: the high bits of its blocks' row ids."""
 
     id: int
     topic: str

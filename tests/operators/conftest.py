@@ -13,7 +13,7 @@ import pytest
 from operators.engines import embedded
 from operators.execution.digest import digest_state, digest_stream
 from operators.execution.plan import Node, Plan, tasks_of
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.execution.state import State
 from operators.execution.task import Context, restored_state
 from operators.operator import Batch, Derived, Input, Output
@@ -76,7 +76,9 @@ class Job:
         self.nodes[name] = Node(name, 1, (stream,), source=Source(name, stream, data, chunk))
 
     def add(self, operator: Any, **options: Any) -> Stream:
-        self.nodes[operator.name] = Node(operator.name, tasks_of(operator), operator.outputs, operator=operator, **options)
+        self.nodes[operator.name] = Node(
+            operator.name, tasks_of(operator), operator.outputs, operator=operator, **options
+        )
         for stream in operator.outputs:
             self.streams[stream.name] = stream
         for given in operator.inputs:
@@ -90,6 +92,7 @@ class Job:
             [Topic(s.name, s.partitions, compact=s.kind == "table") for s in self.streams.values()]
             + [Topic(progress_topic(n.name), n.tasks) for n in self.nodes.values()]
             + [Topic(state_topic(n.name), n.tasks, compact=True) for n in self.nodes.values()]
+            + [Topic(snapshot_topic(n.name), n.tasks) for n in self.nodes.values()]
         )
         return plan
 
@@ -106,7 +109,9 @@ class Job:
             now=lambda: 1_700_000_000 * SECOND,
         )
 
-    def run(self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any) -> embedded.RunReport:
+    def run(
+        self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any
+    ) -> embedded.RunReport:
         plan = self.plan()
         context = self.context()
 

@@ -30,6 +30,7 @@ from streams.contract import (
     null_rate,
     one_of,
     references,
+    rule_from_dict,
     unique,
 )
 from streams.message import BEGINNING, END
@@ -169,6 +170,16 @@ def test_several_fields_are_shown_with_their_names() -> None:
     rule = condition("warm in C", lambda rows: pc.equal(rows.column("unit"), "C"), ["celsius", "unit"])
     (bad,) = step(clean(readings(), to="valid", expect=[rule]), {"unit": "F"})["valid.quarantine"]
     assert (bad["rule"], bad["field"], bad["value"]) == ("warm in C", "celsius", "celsius=20, unit=F")
+
+
+def test_a_condition_from_a_file_gets_its_function_from_an_equal_one() -> None:
+    rule = condition("warm", lambda rows: pc.greater(rows.column("celsius"), 0), ["celsius"])
+    named = rule_from_dict(rule.to_dict())
+    with pytest.raises(CleanError, match="function of the condition 'warm' is not known"):
+        clean(readings(named), to="valid")
+    operator = clean(readings(named), to="valid", expect=[rule])
+    assert len(operator.plan.rules) == 3
+    assert step(operator, {"celsius": -1.0})["valid.quarantine"][0]["rule"] == "warm"
 
 
 def test_a_condition_that_raises_stops_the_step_and_is_named() -> None:

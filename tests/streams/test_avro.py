@@ -162,6 +162,7 @@ NUMBERS = Schema(pa.schema([pa.field("n", pa.int32(), False), ("s", pa.string())
         (b"\x02\x02\x02a", "shorter"),
         (b"\x02\x02\x7fa\x00", "ends beyond"),
         (b"\x02\x02\x01a\x00", "ends beyond"),
+        (b"\x02\x02\x04a", "ends beyond"),
         (b"\x02\x02\x02\xff\x00", "UTF8"),
         (b"\x02\x04\x02a\x00", "branch"),
         (b"\x02\x00\x02\x02", "boolean"),
@@ -179,6 +180,22 @@ def test_each_kind_of_damage_is_named_with_its_message(body: bytes, why: str) ->
     with pytest.raises(Undecodable, match=why) as raised:
         reader.decode([good, HEADER + body, good, HEADER + body])
     assert raised.value.index == 1
+
+
+def test_a_decimal_without_bytes_is_zero_as_for_fastavro() -> None:
+    schema = Schema(pa.schema([pa.field("d", pa.decimal128(9, 2), False)]))
+    rows = codec("avro", schema, ID).decode([HEADER + b"\x00", HEADER + b"\x02\xff"])
+    assert rows.column(0).to_pylist() == [Decimal("0.00"), Decimal("-0.01")]
+
+
+def test_a_decimal_with_too_many_digits_is_refused() -> None:
+    for kind in pa.decimal128(3, 0), pa.decimal128(20, 0):
+        schema = Schema(pa.schema([pa.field("d", kind, False)]))
+        with pytest.raises(Undecodable, match="value 0 of 1"):
+            codec("avro", schema, ID).decode([HEADER + b"\x14" + b"\x7f" * 10])
+        if kind.precision == 3:
+            with pytest.raises(Undecodable, match="more than 3 digits"):
+                codec("avro", schema, ID).decode([HEADER + b"\x10\x80" + b"\x00" * 7])
 
 
 def test_messages_of_another_schema_or_system_are_named() -> None:

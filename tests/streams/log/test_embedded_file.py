@@ -195,7 +195,7 @@ def test_a_damaged_page_is_reported_as_damage(path: Path) -> None:
 def test_damaged_headers_are_reported_with_their_place(log: EmbeddedLog, path: Path) -> None:
     put(log, b"a", b"b")
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE message SET headers = x'00ff00' WHERE value = ?", (b"b",))
+        connection.execute("UPDATE block SET headers = x'00ff00'")
     with pytest.raises(Corrupt, match="t 0"):
         log.read("t", 0, 0)
 

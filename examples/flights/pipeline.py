@@ -1,0 +1,160 @@
+"""The flights job: what the services of an airport publish becomes a training set with honest outcomes.
+
+`build` declares it; `python -m examples.flights` or `headwater run examples/flights/pipeline.py` runs it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import headwater as hw
+from examples.flights import data, features
+
+CONTRACTS: Final = Path(__file__).parent / "contracts"
+
+#: Rows in one batch of a source.
+BATCH: Final = 1_000
+
+
+def build(rows: int | None = None) -> hw.Pipeline:
+    """The job over all flights of 2013, or over the first `rows` of them by scheduled departure."""
+    p = hw.Pipeline(
+        "flights",
+        owner="flight-data",
+        description="Every flight that left New York in 2013, from its schedule to its outcome.",
+    )
+    _describe_entities(p)
+
+    def contract(name: str) -> Path:
+        return CONTRACTS / f"{name}.odcs.yaml"
+
+    # What other teams publish, each stream under its own contract.
+    airlines = p.table("airlines", contract=contract("airlines"))
+    airports = p.table("airports", contract=contract("airports"))
+    planes = p.table("planes", contract=contract("planes"))
+    schedule = p.stream("schedule", contract=contract("schedule"))
+    departures = p.stream("departures", contract=contract("departures"))
+    arrivals = p.stream("arrivals", contract=contract("arrivals"))
+    weather = p.stream("weather", contract=contract("weather"))
+
+    for table, read in ((airlines, data.airlines), (airports, data.airports), (planes, data.planes)):
+        p.source(table, read)
+    for stream, replay in (
+        (schedule, data.schedule),
+        (departures, data.departures),
+        (arrivals, data.arrivals),
+        (weather, data.weather),
+    ):
+        p.source(stream, partial(replay, rows), chunk=BATCH)
+
+    # What breaks a contract goes to <name>.clean.quarantine, with the rule and the value.
+    known_planes = p.clean(planes, to="planes.clean")
+    known_airports = p.clean(airports, to="airports.clean")
+    planned = p.clean(schedule, to="schedule.clean", tables=[airlines])
+    departed = p.clean(departures, to="departures.clean")
+    arrived = p.clean(arrivals, to="arrivals.clean")
+    observed = p.clean(weather, to="weather.clean", impute={"pressure": hw.impute.last_value(by="origin")})
+
+    # What was known of a flight when it left the gate, and nothing that was learnt later.
+    scheduled = p.join(
+        departed,
+        planned,
+        how="asof",
+        on="flight_id",
+        fields={name: name for name in ("published", "distance", "scheduled_departure", "scheduled_arrival")},
+        tolerance="2d",
+        to="scheduled",
+        description="Departures with the plan of their flight.",
+        tags=["flights"],
+    )
+    in_weather = p.join(
+        scheduled,
+        observed,
+        how="asof",
+        on="origin",
+        broadcast=True,
+        fields={name: name if name == "observed" else f"weather_{name}" for name in features.WEATHER},
+        tolerance="3h",
+        to="in_weather",
+        description="Departures with the newest weather at their airport that was known when they left.",
+        tags=["flights", "weather"],
+    )
+    described = p.join(
+        in_weather,
+        {"plane": known_planes, "airline": airlines, "destination": known_airports},
+        on={"plane": "tailnum", "airline": "carrier", "destination": ("dest", "faa")},
+        fields={
+            "plane": {"year": "plane_year", "model": "plane_model", "seats": "plane_seats"},
+            "airline": {"name": "airline"},
+            "destination": {"name": "destination", "lat": "dest_lat", "lon": "dest_lon", "alt": "dest_alt"},
+        },
+        to="described",
+        description="Departures with their plan, weather, aircraft, airline and destination.",
+        tags=["flights"],
+    )
+    at_departure = p.map(
+        described,
+        features.at_departure,
+        reads=features.READS,
+        schema=features.SCHEMA,
+        derives=features.DERIVES,
+        add=True,
+        row_wise=True,
+        to="features",
+        description="What a model may know of a flight at the moment of its departure.",
+        owner="delay-prediction",
+        tags=["flights", "features"],
+    )
+
+    # ------------------------------------------------------------------------------------------------------------
+    # The learning operators stand here: weak labels, a trained model, predictions and drift, all from `features`
+    # at the moment of departure. The outcomes below are what they are measured by.
+    # ------------------------------------------------------------------------------------------------------------
+
+    # Only later, when a flight has arrived or a day has passed, is its outcome known.
+    outcomes = p.join(
+        at_departure,
+        arrived,
+        how="window",
+        on="flight_id",
+        after="1d",
+        many="one",
+        fields={"arrived": "arrived", "arr_delay": "arr_delay", "air_time": "air_time"},
+        time_name="known_at",
+        to="outcomes",
+        description="Departures with their arrival; without one if none came within a day.",
+        tags=["flights", "outcome"],
+    )
+    plausible = p.clean(outcomes, expect=features.PLAUSIBLE, to="outcomes.clean")
+    p.map(
+        plausible,
+        features.outcome,
+        reads=["arrived", "arr_delay"],
+        schema=features.OUTCOME_SCHEMA,
+        derives={"censored": ["arrived"], "late": ["arr_delay"]},
+        add=True,
+        row_wise=True,
+        to="training",
+        description="The training set: features as of departure, and whether the flight came over 15 minutes late.",
+        owner="delay-prediction",
+        tags=["flights", "training"],
+    )
+    return p
+
+
+def _describe_entities(p: hw.Pipeline) -> None:
+    p.entity("flight", synonyms=["connection", "service"], description="One departure of one airline on one day.")
+    p.entity(
+        "aircraft",
+        synonyms=["plane", "airplane", "aeroplane", "tail number", "tail", "airframe"],
+        description="One airframe, known by its tail number.",
+    )
+    p.entity(
+        "airport", synonyms=["field", "destination", "origin"], description="A place with an FAA code of three letters."
+    )
+    p.entity("airline", synonyms=["carrier", "operator"], description="A company with a code of two letters.")
+
+
+pipeline: Final = build()
