@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def test_runs_hold_every_row_and_are_few(found: list[tuple[int, int]], most: int
     runs = list(row_set(found).runs(most=most, gap=gap))
     assert len(runs) <= most
     assert all(any(first <= offset < end for first, end in runs) for offset, _ in found)
-    assert all(end <= first for (_, end), (first, _) in zip(runs, runs[1:], strict=False))
+    assert all(end <= first for (_, end), (first, _) in pairwise(runs))
 
 
 def test_runs_are_apart_where_offsets_are() -> None:
