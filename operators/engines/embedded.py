@@ -277,21 +277,32 @@ def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, paren
     """Work until told to stop, and tell the supervisor when there is nothing to do and when there is again."""
     told: tuple[str, Any] = ("busy", None)
     known: set[str] = set()
-    while os.getppid() == parent:
-        before = _position(plan, context)
-        happened = worker.run_pass(stop=lambda: pipe.poll(0))
+
+    def tell(message: tuple[str, Any]) -> None:
+        nonlocal told
         new = {name: str(error) for name, error in worker.failed.items() if name not in known}
         if new:
-            known |= set(new)
+            known.update(new)
             pipe.send(("failed", new))
-        message: tuple[str, Any] = ("busy", None) if happened else ("idle", (before, len(worker.tasks)))
         if message != told:
             pipe.send(message)
             told = message
+
+    while os.getppid() == parent:
+        version = context.log.version()
+        happened = worker.run_pass(stop=lambda: pipe.poll(0))
+        if not happened:
+            # What is idle must have looked at everything up to one position of the log: look again, from a known one.
+            position = _position(plan, context)
+            happened = worker.run_pass(stop=lambda: pipe.poll(0))
+        tell(("busy", None) if happened else ("idle", (position, len(worker.tasks))))
         timeout = 0.0 if happened else IDLE_SECONDS
-        while pipe.poll(timeout):
-            kind, value = pipe.recv()
-            if kind == "stop":
-                return
-            pipe.send(("forced", worker.force(outside_only=value)))
-            timeout = 0.0
+        while True:
+            while pipe.poll(timeout):
+                kind, value = pipe.recv()
+                if kind == "stop":
+                    return
+                pipe.send(("forced", worker.force(outside_only=value)))
+                happened, timeout = True, 0.0
+            if happened or worker.claim_due() or context.log.version() != version or os.getppid() != parent:
+                break

@@ -69,6 +69,10 @@ class Worker:
                 return True
         return False
 
+    def claim_due(self) -> bool:
+        """True if it is time to look for tasks to claim, to renew leases, or to go on without an idle input."""
+        return monotonic() >= self._next_claim
+
     def close(self) -> None:
         """Give all tasks up."""
         for name in list(self.tasks):

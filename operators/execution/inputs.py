@@ -192,10 +192,12 @@ class Inputs:
                     self._schemas,
                     outside=self._plan.writers(stream.name, partition) is None,
                 )
+                # Asked before looking: what has ended by then has all its messages there.
+                ended = self._ended(stream.name, partition)
                 first = reader.fetch(max_bytes=1)
                 if first:
                     earliest = min(earliest, first[0].bound)
-                elif not self._ended(stream.name, partition):
+                elif not ended:
                     return None
         return earliest
 
