@@ -38,7 +38,9 @@ class Progress:
     stream, input partition, first, end]; `order`: every batch in the order taken as [input, partition, writer, first,
     end], a tick as [-1, key]; `positions`: for every channel [input, partition, writer, position, key, watermark and
     latest event time of an outside stream]; `ends`: where the task's own writing ends, as {stream: {partition:
-    offset}}. `watermark`: no batch that the task writes from now on has an earlier bound.
+    offset}}. `forced`: channels that were not waited for as [input, partition, writer], and ranges that were gone
+    before they were read as [input, partition, "", first, end]. `watermark`: no batch that the task writes from now on
+    has an earlier bound.
     """
 
     operator: str

@@ -7,15 +7,16 @@ from time import monotonic
 
 import numpy as np
 import pyarrow as pa
-from streams.keys import split
 
 from operators.execution.emit import appenders_for, made_ranges
 from operators.execution.plan import Node
 from operators.execution.progress import Progress, last_progress, merged_ranges, progress_topic, task_name
 from operators.execution.task import SECONDS_PER_TRANSACTION, Context
+from streams.keys import split
 from streams.message import BEGINNING, END
 from streams.publish import check_rows
 from streams.read import event_times
+from streams.staging import Staging
 
 
 class SourceTask:
@@ -30,12 +31,14 @@ class SourceTask:
         self.watermark = BEGINNING
         self._context = context
         self._batches: Iterator[pa.RecordBatch] | None = None
+        self._owned = False
 
     def start(self) -> None:
         """Own the task and find its cursor."""
         context = self._context
         stream = self.source.stream
         self._writer = context.log.writer(self.name, context.owner)
+        self._owned = True
         last = last_progress(context.log, self.node.name, 0)
         self._seq = last.seq + 1 if last else 0
         self._cursor = last.cursor if last else 0
@@ -46,17 +49,25 @@ class SourceTask:
         self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
         self._batches = None
         self._run = f"{context.run}:{self.node.name}"
+        self._staging = Staging(self._writer)
         self._appender = appenders_for(
             [stream],
-            self._writer,
+            self._staging,
             {stream.name: context.schema_id(stream.name)},
             producer=f"{self.node.name}@1",
             task=self.name,
             run=self._run,
         )[stream.name]
 
+    def abort(self) -> None:
+        """Drop what is not committed, and stay the owner."""
+        if self._owned:
+            self._writer.abort()
+
     def close(self) -> None:
-        self._writer.close()
+        """Drop what is not committed, and give the task up. LogBusy, LogFull."""
+        if self._owned:
+            self._writer.close()
 
     def has_queued(self) -> bool:
         return False
@@ -79,7 +90,8 @@ class SourceTask:
                 if batch is None:
                     self.ended = True
                     break
-                self._append(batch)
+                with self._staging.all_or_none():
+                    self._append(batch)
                 rows += batch.num_rows
         except Exception:
             # The rows before the bad ones are good: they stay, and the cursor stands at the first bad batch.
@@ -93,21 +105,29 @@ class SourceTask:
     def _append(self, batch: pa.RecordBatch) -> None:
         stream = self.source.stream
         check_rows(batch, stream, now=self._context.now(), where=f"{self.source.name} from row {self._cursor}")
-        if stream.time is not None and batch.num_rows:
-            times = event_times(batch, stream.time)
-            self._seen = max(self._seen, int(times.max()))
-            behind = self._seen - stream.lateness
-            self._bound = max(self._bound, self.watermark, min(int(times.min()), behind))
-            self.watermark = max(self._bound, behind)
+        bound, seen, watermark = self._moved(batch)
         if stream.key:
             for partition, indices in split(batch, stream.key, stream.partitions):
                 whole = len(indices) == batch.num_rows
                 part = batch if whole else batch.take(pa.array(indices.astype(np.int64)))
-                self._appender.append(partition, part, bound=self._bound)
+                self._appender.append(partition, part, bound=bound)
         else:
             number = self._cursor // self.source.chunk
-            self._appender.append(number % stream.partitions, batch, bound=self._bound)
+            self._appender.append(number % stream.partitions, batch, bound=bound)
+        # A batch that cannot be written moves nothing.
+        self._bound, self._seen, self.watermark = bound, seen, watermark
         self._cursor += batch.num_rows
+
+    def _moved(self, batch: pa.RecordBatch) -> tuple[int, int, int]:
+        """The bound of this batch, and behind it the latest event time seen and the watermark."""
+        stream = self.source.stream
+        if stream.time is None or not batch.num_rows:
+            return self._bound, self._seen, self.watermark
+        times = event_times(batch, stream.time)
+        seen = max(self._seen, int(times.max()))
+        behind = seen - stream.lateness
+        bound = max(self._bound, self.watermark, min(int(times.min()), behind))
+        return bound, seen, max(bound, behind)
 
     def _commit(self, rows: int) -> None:
         stream = self.source.stream
