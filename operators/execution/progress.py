@@ -78,7 +78,11 @@ class Progress:
         try:
             return cls(**orjson.loads(data or b""))
         except (ValueError, TypeError) as error:
-            raise Corrupt("A progress row cannot be decoded", where=where, fix=str(error)) from error
+            raise Corrupt(
+                f"A progress row cannot be decoded ({error})",
+                where=where,
+                fix="It is damaged, or of a newer version of Headwater: restore the log from a copy, or upgrade.",
+            ) from error
 
     def end_in(self, stream: str, partition: int) -> int:
         """The offset up to which the task has written this partition."""
