@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from catalog import CatalogError, Incompatible, NotRegistered
 from catalog.errors import HeadwaterError
+from headwater import testing
 from headwater.config import Config, ConfigError
+from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.quarantine import Quarantine, QuarantineError
+from headwater.query import Query
+from headwater.replay_quarantine import ReplayReport
 from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, WrongOutput
@@ -14,6 +19,7 @@ from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from streams.condition import ConditionError
 from streams.contract import (
     ContractError,
     Rule,
@@ -50,9 +56,14 @@ __all__ = [
     "Addresses",
     "Batch",
     "CatalogError",
+    "ConditionError",
     "Config",
     "ConfigError",
     "ContractError",
+    "Dataset",
+    "DatasetChanged",
+    "DatasetError",
+    "DatasetGone",
     "Derived",
     "HeadwaterError",
     "Hub",
@@ -65,7 +76,11 @@ __all__ = [
     "Pipeline",
     "PlanError",
     "PublishError",
+    "Quarantine",
+    "QuarantineError",
+    "Query",
     "Ranges",
+    "ReplayReport",
     "Row",
     "RowAddress",
     "Rows",
@@ -99,5 +114,6 @@ __all__ = [
     "ranges_of",
     "references",
     "sums",
+    "testing",
     "unique",
 ]

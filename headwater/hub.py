@@ -19,7 +19,10 @@ from headwater.config import Config
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
+from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
+from headwater.rebuild import rebuild
+from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -212,6 +215,12 @@ class Hub:
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
 
+    def rebuild(self) -> int:
+        """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
+        transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
+        log lacks changes that the catalog has."""
+        return rebuild(self)
+
     # Finding
 
     def search(self, question: str, *, limit: int = 10) -> list[Hit]:
@@ -286,6 +295,27 @@ class Hub:
     def datasets(self) -> list[Dataset]:
         """The latest version of each dataset, by name."""
         return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
+
+    # Quarantine
+
+    def quarantine(self, stream: Stream | str | None = None) -> Quarantine:
+        """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
+        name = stream if stream is None or isinstance(stream, str) else stream.name
+        return quarantine(self.catalog, self.log, self.schema, name)
+
+    def replay_quarantine(
+        self,
+        stream: Stream | str,
+        *,
+        rule: str | None = None,
+        where: str | None = None,
+        fix: Fix | None = None,
+        limit: int | None = None,
+    ) -> ReplayReport:
+        """Send quarantined rows of a cleaned stream back to be judged anew in the next run, each once; those that broke
+        `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
+        name = stream if isinstance(stream, str) else stream.name
+        return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
 
     @property
     def _datasets(self) -> Path:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from catalog import Catalog, CatalogError, PipelineSpec
 from catalog.errors import HeadwaterError
 from operators.execution.plan import Node
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Corrupt, Log, Topic
 from streams.register import spec_of
@@ -22,7 +22,7 @@ from streams.stream import Stream
 
 CHANGES = "headwater.catalog"
 
-_PROGRESS = pa.schema(
+PROGRESS = pa.schema(
     [
         pa.field("operator", pa.string(), nullable=False),
         pa.field("task", pa.int64(), nullable=False),
@@ -46,7 +46,7 @@ class CatalogBehind(CatalogError):
 def progress_stream(node: Node) -> Stream:
     return Stream(
         progress_topic(node.name),
-        Schema(_PROGRESS),
+        Schema(PROGRESS),
         codec="json",
         partitions=node.tasks,
         role="progress",
@@ -64,13 +64,21 @@ def state_stream(node: Node) -> Stream:
     )
 
 
+def snapshot_stream(node: Node) -> Stream:
+    return replace(
+        state_stream(node),
+        name=snapshot_topic(node.name),
+        description=f"The memory of {node.name} now and then, for replays.",
+    )
+
+
 def own_streams(pipeline: Pipeline) -> list[Stream]:
     """The streams that the platform keeps for a pipeline's operators and sources."""
     found = []
     for node in pipeline.nodes.values():
         found.append(progress_stream(node))
         if node.operator is not None:
-            found.append(state_stream(node))
+            found += [state_stream(node), snapshot_stream(node)]
     return [replace(stream, owner=pipeline.owner) for stream in found]
 
 
@@ -86,7 +94,7 @@ def topic_of(stream: Stream) -> Topic:
         stream.name,
         stream.partitions,
         retention=stream.retention,
-        compact=stream.kind == "table" or stream.role == "state",
+        compact=stream.kind == "table" or (stream.role == "state" and not stream.name.endswith(".snapshots")),
     )
 
 
@@ -132,7 +140,8 @@ def following(catalog: Catalog, log: Log) -> Iterator[None]:
 
 
 def pump(catalog: Catalog, log: Log) -> None:
-    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once."""
+    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once. CatalogError if the stream
+    has changes that the catalog lacks: it is then not this log's catalog, or an old copy of it."""
     waiting = catalog.outbox(1000)
     if not waiting:
         return
@@ -140,8 +149,14 @@ def pump(catalog: Catalog, log: Log) -> None:
     writer = log.writer(f"{CHANGES}/0")
     try:
         while waiting:
-            newest = log.last(CHANGES, 0)
-            known = _json(newest.values[-1], CHANGES, 0, newest.offsets[-1])["id"] if len(newest) else 0
+            known = last_change(log)
+            if known > catalog.last_change():
+                raise CatalogError(
+                    f"The log has {known} changes of its catalog, this catalog has {catalog.last_change()}",
+                    where=CHANGES,
+                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from "
+                    "the log; register what was registered here meanwhile again.",
+                )
             fresh = [(id, change) for id, change in waiting if id > known]
             if fresh:
                 values = [orjson.dumps({"id": id, "change": change}) for id, change in fresh]
@@ -151,6 +166,12 @@ def pump(catalog: Catalog, log: Log) -> None:
             waiting = catalog.outbox(1000)
     finally:
         writer.close()
+
+
+def last_change(log: Log) -> int:
+    """The number of the newest change in the stream `headwater.catalog`; 0 if it has none."""
+    newest = log.last(CHANGES, 0)
+    return int(_json(newest.values[-1], CHANGES, 0, newest.offsets[-1])["id"]) if len(newest) else 0
 
 
 def follow(catalog: Catalog, log: Log) -> int:
@@ -177,7 +198,10 @@ def follow(catalog: Catalog, log: Log) -> int:
 
 
 def rebuild(catalog: Catalog, log: Log) -> int:
-    """Make an empty catalog anew from the log; gives the number of changes and progress rows applied."""
+    """Make an empty catalog anew from the log, or bring one that was made so up to date; gives the number of changes
+    and progress rows applied."""
+    log.create([Topic(CHANGES, 1)])
+    before = catalog.last_change()
     changes = []
     position = 0
     while len(fetched := log.read(CHANGES, 0, position)):
@@ -187,7 +211,7 @@ def rebuild(catalog: Catalog, log: Log) -> int:
         ]
         position = fetched.next
     catalog.apply_changes(changes)
-    return len(changes) + follow(catalog, log)
+    return catalog.last_change() - before + follow(catalog, log)
 
 
 def _json(value: bytes | None, topic: str, partition: int, offset: int) -> dict[str, Any]:

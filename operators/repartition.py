@@ -54,12 +54,13 @@ class RepartitionOperator(RowOperator):
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         count = batch.rows.num_rows
+        if not count:
+            return
         known = np.ones(count, dtype=bool)
         for name in self._key:
             known &= batch.rows.column(name).is_valid().to_numpy(zero_copy_only=False)
         if known.all():
-            if count:
-                yield Output(self._to.name, batch.rows, (batch.addresses,))
+            yield Output(self._to.name, batch.rows, (batch.addresses,))
             return
         for stream, mask in ((self._to, known), (self._keyless, ~known)):
             chosen = np.flatnonzero(mask)

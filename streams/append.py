@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -43,34 +44,67 @@ class Appender:
         """Append `rows` to one partition; gives the number of messages. `bound`: no row of this or a later batch
         of the task is earlier (late rows aside). `parents` are as long as `rows`."""
         messages = 0
-        for start, piece in _pieces(rows):
+        for start, piece, value in self._pieces(rows):
             stop = start + piece.num_rows
+            whole = stop - start == rows.num_rows
             cut = (
-                None
-                if parents is None
+                parents
+                if parents is None or whole
                 else tuple(part.slice(start, stop) if isinstance(part, Addresses) else part for part in parents)
             )
-            headers = self._fixed
-            if bound is not None:
-                headers += ((WATERMARK, pack_int(bound)),)
-            if cut is not None:
-                headers += ((PARENTS, encode_parents(cut)),)
-            values = self._codec.encode(piece)
-            messages += len(values)
-            if self.stream.row_coded:
-                keys = key_bytes(piece, self.stream.key).to_pylist() if self.stream.key else [None] * len(values)
-                closing = (*headers, (LAST, pack_int(len(values))))
-                each = [self._fixed] * (len(values) - 1) + [closing]
-                self._writer.append(self.stream.name, partition, keys, values, each)
+            headers = self._headers(bound, cut)
+            if value is None:
+                encoded = self.encoded(piece)
+                self._append_rows(partition, encoded.keys, encoded.values, headers)
+                messages += piece.num_rows
             else:
-                self._writer.append(self.stream.name, partition, [None], values, headers)
+                self._writer.append(self.stream.name, partition, [None], [value], headers)
+                messages += 1
         return messages
 
+    def encoded(self, rows: pa.RecordBatch) -> EncodedRows:
+        """Rows of a stream of one row a message, encoded to be appended in any number of batches."""
+        keys = key_bytes(rows, self.stream.key).to_pylist() if self.stream.key else [None] * rows.num_rows
+        return EncodedRows(keys, self._codec.encode(rows))
 
-def _pieces(rows: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    if rows.num_rows == 0:
-        return
-    count = -(-rows.nbytes // LARGEST_MESSAGE)
-    size = -(-rows.num_rows // count)
-    for start in range(0, rows.num_rows, size):
-        yield start, rows.slice(start, size)
+    def append_encoded(
+        self, partition: int, rows: EncodedRows, indices: list[int], *, bound: int | None = None
+    ) -> None:
+        """Append these of the encoded rows to one partition, as one batch."""
+        keys = [rows.keys[index] for index in indices]
+        self._append_rows(partition, keys, [rows.values[index] for index in indices], self._headers(bound, None))
+
+    def _headers(self, bound: int | None, parents: Parents | None) -> Headers:
+        headers = self._fixed
+        if bound is not None:
+            headers += ((WATERMARK, pack_int(bound)),)
+        if parents is not None:
+            headers += ((PARENTS, encode_parents(parents)),)
+        return headers
+
+    def _append_rows(self, partition: int, keys: list[bytes | None], values: list[bytes], headers: Headers) -> None:
+        closing = (*headers, (LAST, pack_int(len(values))))
+        each = [self._fixed] * (len(values) - 1) + [closing]
+        self._writer.append(self.stream.name, partition, keys, values, each)
+
+    def _pieces(self, rows: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch, bytes | None]]:
+        """The first row, the rows and the value of each message; of one row a message, of each batch, without value."""
+        if rows.num_rows == 0:
+            return
+        value = None if self.stream.row_coded else self._codec.encode(rows)[0]
+        count = -(-(rows.nbytes if value is None else len(value)) // LARGEST_MESSAGE)
+        if count <= 1:
+            yield 0, rows, value
+            return
+        size = -(-rows.num_rows // count)
+        for start in range(0, rows.num_rows, size):
+            piece = rows.slice(start, size)
+            yield start, piece, None if value is None else self._codec.encode(piece)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Messages of one row each."""
+
+    keys: list[bytes | None]
+    values: list[bytes]

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from catalog.errors import HeadwaterError
 
 DEEPEST: Final = 50
+_LARGEST: Final = 2**63 - 1
 
 
 class ConditionError(HeadwaterError):
@@ -75,7 +76,7 @@ class _Term(NamedTuple):
 
 
 _TOKEN: Final = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|'(?P<text>(?:[^']|'')*)'|\"(?P<quoted>(?:[^\"]|\"\")+)\""
+    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|'(?P<text>(?:[^']|'')*)'|\"(?P<quoted>(?:[^\"]|\"\")+)\""
     r"|(?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*)|(?P<sign><=|>=|<>|!=|==|[=<>+\-*/(),]))"
 )
 _WORDS: Final = {"and", "or", "not", "is", "null", "in", "between", "like", "true", "false"}
@@ -243,7 +244,10 @@ class _Parser:
         token = self._next
         self._at += 1
         if token.kind == "number":
-            return _Term(None, None, int(token.text) if token.text.isdigit() else float(token.text))
+            number = int(token.text) if token.text.isdigit() else float(token.text)
+            if not abs(number) <= _LARGEST:
+                raise self._wrong("The number is too large", "Use one below 2 ** 63.", token.at)
+            return _Term(None, None, number)
         if token.kind == "text":
             return _Term(None, None, token.text.replace("''", "'"))
         if token.kind == "quoted":
@@ -298,7 +302,9 @@ class _Parser:
                 return _Term(pc.scalar(pa.scalar(Decimal(str(value)))), kind)
             fits = isinstance(value, str) == texts and isinstance(value, bool) == pa.types.is_boolean(kind)
         except (ValueError, ArithmeticError, pa.ArrowInvalid) as error:
-            raise self._wrong(f"{value!r} is no {kind}: {error}", "Write it as '2013-06-01T12:00:00Z'.") from error
+            raise self._wrong(
+                f"{value!r} is no {kind}: {error}", "Times are written as '2013-06-01T12:00:00Z'."
+            ) from error
         if not fits:
             raise self._wrong(f"A column of type {kind} is compared with {value!r}", "Compare like with like.")
         return self._of(term)

@@ -125,6 +125,11 @@ Parents = tuple["Addresses | Ranges", ...]
 def ranges_of(addresses: Addresses, mode: str = "range") -> Ranges:
     """The smallest offset ranges, one a partition, that hold all these rows."""
     found = []
+    offsets, partitions = addresses.offset, addresses.partition
+    if len(offsets):
+        first, end = int(offsets.min()), int(offsets.max()) + 1
+        if first != NO_PARENT and (partitions.strides[0] == 0 or (partitions == partitions[0]).all()):
+            return Ranges((OffsetRange(addresses.stream, int(partitions[0]), first, end),), mode)
     known = addresses.offset != NO_PARENT
     for partition in np.unique(addresses.partition[known]).tolist():
         here = addresses.offset[known & (addresses.partition == partition)]
@@ -210,7 +215,7 @@ def _pack_column(values: IntArray) -> tuple[list[Any], bytes]:
     first = int(values[0])
     if values.strides[0] == 0 or count == 1:
         return ["=", first], b""
-    steps = np.diff(values)
+    steps = values[1:] - values[:-1]
     smallest_step = int(steps.min())
     largest_step = int(steps.max())
     if smallest_step == largest_step == 0:

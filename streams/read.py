@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,7 +53,8 @@ class Arrived:
     `first` and `end` are the offsets it spans (`end` excluded). `writer` is the task that wrote it, "" for a
     stream written from outside. `bound`: no row of this or a later batch of the same writer is earlier, late rows
     aside; what is earlier is late. `watermark` and `seen` (latest event time so far) are what a reader
-    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers.
+    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers, `size`
+    the bytes of the messages' values.
     """
 
     stream: str
@@ -71,6 +72,7 @@ class Arrived:
     failure: Corrupt | None = None
     parents: bytes | None = None
     headers: Headers = ()
+    size: int = 0
 
     @property
     def late(self) -> npt.NDArray[np.bool_] | None:
@@ -191,13 +193,13 @@ class PartitionReader:
         return self._decode(fetched, 0, len(fetched))
 
     def _cut(self, fetched: Fetched) -> list[Arrived]:
-        found = []
-        for start, stop in self._groups(fetched):
-            end = fetched.offsets[stop - 1] + 1
-            found.append(self._arrive(fetched, start, stop))
-            self.position = end
-        if found and len(fetched) and found[-1].end == fetched.offsets[-1] + 1:
-            self.position = fetched.next
+        groups = self._groups(fetched)
+        if not groups:
+            return []
+        whole = self._decoded_at_once(fetched, groups)
+        found = [self._arrive(fetched, start, stop, whole) for start, stop in groups]
+        complete = found[-1].end == fetched.offsets[-1] + 1
+        self.position = fetched.next if complete else found[-1].end
         return found
 
     def _groups(self, fetched: Fetched) -> list[tuple[int, int]]:
@@ -208,27 +210,40 @@ class PartitionReader:
         groups = []
         start = 0
         ours = False
-        # One pass over messages, as their boundaries are in their headers; rows are decoded in bulk afterwards.
-        for index, headers in enumerate(fetched.headers):
+        for first, after, headers in _runs(fetched.headers):
             attributed = header_of(headers, PRODUCER) is not None
-            if index > start and attributed != ours:
-                groups.append((start, index))
-                start = index
+            if first > start and attributed != ours:
+                groups.append((start, first))
+                start = first
             ours = attributed
-            if header_of(headers, LAST) is not None or (index + 1 - start >= LARGEST_FOREIGN_BATCH and not ours):
-                groups.append((start, index + 1))
-                start = index + 1
+            if header_of(headers, LAST) is not None:
+                # Each of these messages ends a batch; only the first has others before it.
+                groups += [(start, first + 1), *((index, index + 1) for index in range(first + 1, after))]
+                start = after
+            while not ours and after - start >= LARGEST_FOREIGN_BATCH:
+                groups.append((start, start + LARGEST_FOREIGN_BATCH))
+                start += LARGEST_FOREIGN_BATCH
         if start < count and not ours:
             groups.append((start, count))
         return groups
 
-    def _arrive(self, fetched: Fetched, start: int, stop: int) -> Arrived:
+    def _decoded_at_once(self, fetched: Fetched, groups: list[tuple[int, int]]) -> pa.RecordBatch | None:
+        """The rows of all these batches if one message is one row, as decoding many costs little more than decoding
+        one; None if it must be done batch by batch, to find out which of them cannot be decoded."""
+        if not self.stream.row_coded or len(groups) == 1:
+            return None
+        try:
+            return self._decode(fetched, groups[0][0], groups[-1][1])
+        except Corrupt:
+            return None
+
+    def _arrive(self, fetched: Fetched, start: int, stop: int, whole: pa.RecordBatch | None) -> Arrived:
         headers = fetched.headers[stop - 1]
         offsets = fetched.offsets[start:stop]
         first, end = offsets[0], offsets[-1] + 1
         failure = None
         try:
-            rows = self._decode(fetched, start, stop)
+            rows = self._decode(fetched, start, stop) if whole is None else whole.slice(start, stop - start)
             times = event_times(rows, self.stream.time)
         except Corrupt as error:
             failure = Corrupt(
@@ -262,6 +277,7 @@ class PartitionReader:
             failure,
             header_of(headers, PARENTS),
             headers,
+            sum(map(len, filter(None, fetched.values[start:stop]))),
         )
 
     def _bound(self, headers: Headers, times: Times, appended: int) -> int:
@@ -286,14 +302,16 @@ class PartitionReader:
             if value is None:
                 return _no_rows(self._reader)
             return self._projected(self._schema_id(fetched, start), [value], fetched.offsets[start : start + 1])
-        ids = [self._schema_id(fetched, index) for index in range(start, stop)]
         parts = []
-        run = 0
-        for index in range(1, len(ids) + 1):
-            if index == len(ids) or ids[index] != ids[run]:
-                values = [_present(value, self.stream.name) for value in fetched.values[start + run : start + index]]
-                parts.append(self._projected(ids[run], values, fetched.offsets[start + run : start + index]))
-                run = index
+        for first, after, schema_id in self._schema_runs(fetched, start, stop):
+            values = [value for value in fetched.values[first:after] if value is not None]
+            if len(values) < after - first:
+                raise Corrupt(
+                    "A message without a value",
+                    where=self.stream.name,
+                    fix="Only tables may hold such messages (a removed key).",
+                )
+            parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
         if len(parts) == 1:
             return parts[0]
         return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
@@ -317,6 +335,22 @@ class PartitionReader:
                 fix="It was written by a program that uses another catalog or registry.",
             ) from error
 
+    def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Runs of messages with one schema: first, last + 1, schema id."""
+        found: list[tuple[int, int, int]] = []
+        for first, after, headers in _runs(fetched.headers[start:stop]):
+            stated = header_of(headers, SCHEMA)
+            if stated is not None:
+                pieces = [(start + first, start + after, unpack_int(stated))]
+            else:
+                pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
+            for piece in pieces:
+                if found and found[-1][2] == piece[2]:
+                    found[-1] = (found[-1][0], piece[1], piece[2])
+                else:
+                    found.append(piece)
+        return found
+
     def _schema_id(self, fetched: Fetched, index: int) -> int:
         stated = header_of(fetched.headers[index], SCHEMA)
         if stated is not None:
@@ -334,12 +368,17 @@ class PartitionReader:
         return known
 
 
-def _present(value: bytes | None, stream: str) -> bytes:
-    if value is None:
-        raise Corrupt(
-            "A message without a value", where=stream, fix="Only tables may hold such messages (a removed key)."
-        )
-    return value
+def _runs(headers: Sequence[Headers]) -> Iterator[tuple[int, int, Headers]]:
+    """Runs of messages that share their headers: first, last + 1, headers. Equal headers that are not one object make
+    several runs, which does not matter here."""
+    if not headers:
+        return
+    objects = np.fromiter(map(id, headers), dtype=np.int64, count=len(headers))
+    ends = [*(np.flatnonzero(objects[1:] != objects[:-1]) + 1).tolist(), len(headers)]
+    start = 0
+    for end in ends:
+        yield start, end, headers[start]
+        start = end
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

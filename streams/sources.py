@@ -15,11 +15,13 @@ import pyarrow.parquet
 
 from catalog.errors import HeadwaterError
 from streams.conform import conform
-from streams.schema import Schema
+from streams.schema import Schema, SchemaError
 from streams.stream import Stream
 
 #: Rows in one batch of a source, unless declared otherwise.
 CHUNK = 1_000
+#: So many rows are prepared together.
+BLOCK = 16_384
 
 
 class SourceError(HeadwaterError):
@@ -47,11 +49,28 @@ class Source:
 
         SchemaError if rows do not fit it, SourceError if the data cannot be read.
         """
+        for block in self.blocks(cursor):
+            for start in range(0, block.num_rows, self.chunk):
+                yield block.slice(start, self.chunk)
+
+    def blocks(self, cursor: int) -> Iterator[pa.RecordBatch]:
+        """The same rows, several batches together; each block but the last is a whole number of batches."""
+        several = max(BLOCK // self.chunk, 1) * self.chunk
         rows = cursor
-        for table in _cut(_read(self.data, self.stream.schema, self.name), cursor, self.chunk):
-            where = f"{self.name} rows {rows} to {rows + table.num_rows - 1}"
+        for table in _cut(_read(self.data, self.stream.schema, self.name), cursor, several):
+            try:
+                block = self._fitting(table, rows)
+            except SchemaError:
+                # The batches before the bad one are good.
+                for start in range(0, table.num_rows, self.chunk):
+                    yield self._fitting(table.slice(start, self.chunk), rows + start)
+                raise
             rows += table.num_rows
-            yield _one_batch(conform(table, self.stream.schema, where=where))
+            yield block
+
+    def _fitting(self, table: pa.Table, first: int) -> pa.RecordBatch:
+        where = f"{self.name} rows {first} to {first + table.num_rows - 1}"
+        return _one_batch(conform(table, self.stream.schema, where=where))
 
 
 def _read(data: Any, schema: Schema, where: str) -> Iterator[Any]:

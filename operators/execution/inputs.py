@@ -43,7 +43,7 @@ class _Feed:
         for channel in self.channels.values():
             if not channel.queue:
                 return True
-            waiting += sum(batch.rows.nbytes for batch in channel.queue)
+            waiting += sum(batch.size for batch in channel.queue)
         return waiting < LARGEST_QUEUE
 
 

@@ -20,6 +20,10 @@ def state_topic(operator: str) -> str:
     return f"{operator}.state"
 
 
+def snapshot_topic(operator: str) -> str:
+    return f"{operator}.snapshots"
+
+
 def task_name(operator: str, number: int) -> str:
     return f"{operator}/{number}"
 
@@ -142,6 +146,7 @@ __all__ = [
     "last_progress",
     "merged_ranges",
     "progress_topic",
+    "snapshot_topic",
     "state_topic",
     "task_name",
     "task_of",

@@ -14,6 +14,7 @@ from operators.execution.emit import fitted
 from operators.execution.merge import effect_of
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, decode_all, progress_topic, task_name
+from operators.execution.snapshots import read_snapshot
 from operators.execution.state import State
 from operators.execution.task import Context
 from operators.operator import Batch, Output, tick_at
@@ -80,8 +81,9 @@ class ReplayReport:
 def replay(
     plan: Plan, context: Context, operator: str, *, first: int | None = None, end: int | None = None
 ) -> ReplayReport:
-    """Step through the recorded order of all tasks of an operator, from the beginning of its state, and compare what
-    comes out of the transactions committed from `first` to before `end` (microseconds) with what lies in the log.
+    """Step through the recorded order of all tasks of an operator, from the beginning or the newest earlier snapshot of
+    its state, and compare what comes out of the transactions committed from `first` to before `end`
+    (microseconds) with what lies in the log.
 
     Nothing is written. Output of transactions before `first` is made and thrown away, as state has to be made. The
     operator is the plan's, so a changed one is found. CannotReplay names what is gone from the log.
@@ -96,7 +98,7 @@ def replay(
         task = _TaskReplay(node, number, plan, context)
         then: dict[tuple[str, int], list[pa.RecordBatch]] = {}
         now: dict[tuple[str, int], list[pa.RecordBatch]] = {}
-        for progress in task.transactions():
+        for progress in task.transactions(first):
             if end is not None and progress.at >= end:
                 break
             made = task.step_through(progress)
@@ -132,14 +134,18 @@ class _TaskReplay:
         self._clock = BEGINNING
         self._keys: dict[tuple[int, int, str], int] = {}
         self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self._starts: dict[tuple[int, int], tuple[int, int, int]] = {}
 
-    def transactions(self) -> Iterator[Progress]:
-        """The task's progress rows, from the first. CannotReplay if the first is gone."""
+    def transactions(self, first: int | None) -> Iterator[Progress]:
+        """The task's progress rows, from the first, or behind the newest snapshot of its state before the time `first`.
+        CannotReplay if that row is gone."""
         log, topic = self._context.log, progress_topic(self._node.name)
         position = 0
-        expected = 0
+        expected = 0 if first is None else self._restore(first)
         while len(fetched := log.read(topic, self._number, position)):
             for progress in decode_all(fetched, f"{topic} {self._number}"):
+                if progress.seq < expected:
+                    continue
                 if progress.seq != expected:
                     raise CannotReplay(
                         f"The progress rows before transaction {progress.seq} are gone",
@@ -149,6 +155,30 @@ class _TaskReplay:
                 expected += 1
                 yield progress
             position = fetched.next
+
+    def _restore(self, first: int) -> int:
+        """Go to the newest snapshot before the first transaction at or after the time `first`; gives the number of the
+        transaction to go on with."""
+        log, topic = self._context.log, progress_topic(self._node.name)
+        earlier: dict[int, Progress] = {}
+        position = 0
+        while len(fetched := log.read(topic, self._number, position)):
+            for progress in decode_all(fetched, f"{topic} {self._number}"):
+                if progress.at < first:
+                    earlier[progress.seq] = progress
+            position = fetched.next
+        snapshot = read_snapshot(log, self._node.name, self._number, max(earlier, default=-1) + 1)
+        if snapshot is None or snapshot[0] not in earlier:
+            return 0
+        seq, self._state = snapshot
+        stand = earlier[seq]
+        self._clock = stand.clock
+        for index, partition, writer, offset, key, watermark, seen in stand.positions:
+            self._keys[index, partition, writer] = key
+            known = self._starts.get((index, partition))
+            if known is None or offset < known[0]:
+                self._starts[index, partition] = (offset, watermark, seen)
+        return seq + 1
 
     def step_through(self, progress: Progress) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
         """What the transaction's steps make now, by output stream and partition."""
@@ -191,6 +221,7 @@ class _TaskReplay:
         recorded = self._recorded.get((index, partition))
         if recorded is None:
             self._refuse_gone(given.stream.name, partition, first)
+            start, watermark, seen = self._starts.get((index, partition), (0, BEGINNING, BEGINNING))
             reader = PartitionReader(
                 self._context.log,
                 given.stream,
@@ -198,6 +229,9 @@ class _TaskReplay:
                 self._context.schema,
                 columns=list(given.reads),
                 outside=self._plan.writers(given.stream.name, partition) is None,
+                position=start,
+                watermark=watermark,
+                seen=seen,
             )
             recorded = self._recorded[index, partition] = _Recorded(reader)
         arrived = recorded.take(first, end)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from catalog.errors import HeadwaterError
 from operators.execution.emit import appenders_for, made_ranges
 from operators.execution.plan import Node
 from operators.execution.progress import Progress, last_progress, merged_ranges, progress_topic, task_name
 from operators.execution.task import SECONDS_PER_TRANSACTION, Context
+from streams.append import EncodedRows
 from streams.keys import split
 from streams.message import BEGINNING, END
 from streams.publish import check_rows
@@ -30,7 +33,7 @@ class SourceTask:
         self.ended = False
         self.watermark = BEGINNING
         self._context = context
-        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._blocks: Iterator[pa.RecordBatch] | None = None
         self._owned = False
 
     def start(self) -> None:
@@ -47,7 +50,7 @@ class SourceTask:
         self.watermark = last.watermark if last else BEGINNING
         self.ended = last.ended if last else False
         self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
-        self._batches = None
+        self._blocks = None
         self._run = f"{context.run}:{self.node.name}"
         self._staging = Staging(self._writer)
         self._appender = appenders_for(
@@ -81,42 +84,66 @@ class SourceTask:
         if self.ended:
             return False
         until = monotonic() + seconds
-        if self._batches is None:
-            self._batches = self.source.batches(self._cursor)
+        if self._blocks is None:
+            self._blocks = self.source.blocks(self._cursor)
         rows = 0
         try:
             while monotonic() < until:
-                batch = next(self._batches, None)
-                if batch is None:
+                block = next(self._blocks, None)
+                if block is None:
                     self.ended = True
+                    self._blocks = None
                     break
-                with self._staging.all_or_none():
-                    self._append(batch)
-                rows += batch.num_rows
+                for count in self._append(block):
+                    rows += count
         except Exception:
             # The rows before the bad ones are good: they stay, and the cursor stands at the first bad batch.
-            self._batches = None
+            self._blocks = None
             if rows:
                 self._commit(rows)
             raise
         self._commit(rows)
         return True
 
-    def _append(self, batch: pa.RecordBatch) -> None:
+    def _append(self, block: pa.RecordBatch) -> Iterator[int]:
+        """Append the block's batches; gives the rows of each."""
+        chunk = self.source.chunk
+        try:
+            places, encoded = self._prepared(block)
+        except HeadwaterError:
+            if block.num_rows <= chunk:
+                raise
+            # The batches before the bad one are good.
+            for start in range(0, block.num_rows, chunk):
+                yield from self._append(block.slice(start, chunk))
+            return
         stream = self.source.stream
-        check_rows(batch, stream, now=self._context.now(), where=f"{self.source.name} from row {self._cursor}")
-        bound, seen, watermark = self._moved(batch)
-        if stream.key:
-            for partition, indices in split(batch, stream.key, stream.partitions):
-                whole = len(indices) == batch.num_rows
-                part = batch if whole else batch.take(pa.array(indices.astype(np.int64)))
-                self._appender.append(partition, part, bound=bound)
-        else:
-            number = self._cursor // self.source.chunk
-            self._appender.append(number % stream.partitions, batch, bound=bound)
-        # A batch that cannot be written moves nothing.
-        self._bound, self._seen, self.watermark = bound, seen, watermark
-        self._cursor += batch.num_rows
+        for start in range(0, block.num_rows, chunk):
+            batch = block.slice(start, chunk)
+            bound, seen, watermark = self._moved(batch)
+            with self._staging.all_or_none():
+                for partition, indices in places:
+                    here = indices[np.searchsorted(indices, start) : np.searchsorted(indices, start + batch.num_rows)]
+                    if len(here) and encoded is not None:
+                        self._appender.append_encoded(partition, encoded, here.tolist(), bound=bound)
+                    elif len(here):
+                        self._appender.append(partition, block.take(pa.array(here)), bound=bound)
+                if not stream.key:
+                    self._appender.append(self._cursor // chunk % stream.partitions, batch, bound=bound)
+            # A batch that cannot be written moves nothing.
+            self._bound, self._seen, self.watermark = bound, seen, watermark
+            self._cursor += batch.num_rows
+            yield batch.num_rows
+
+    def _prepared(self, block: pa.RecordBatch) -> tuple[list[tuple[int, Any]], EncodedRows | None]:
+        """Where the rows of a keyed stream go, and their messages if one message is one row."""
+        stream = self.source.stream
+        where = f"{self.source.name} from row {self._cursor}"
+        check_rows(block, stream, now=self._context.now(), where=where)
+        if not stream.key:
+            return [], None
+        encoded = self._appender.encoded(block) if stream.row_coded else None
+        return split(block, stream.key, stream.partitions), encoded
 
     def _moved(self, batch: pa.RecordBatch) -> tuple[int, int, int]:
         """The bound of this batch, and behind it the latest event time seen and the watermark."""

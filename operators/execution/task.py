@@ -23,6 +23,7 @@ from operators.execution.progress import (
     task_name,
 )
 from operators.execution.restore import migrate_state, restored_state, state_version_of
+from operators.execution.snapshots import EVERY, write_snapshot
 from operators.execution.state import State
 from operators.execution.transaction import Transaction
 from operators.operator import Batch, Operator, Output, tick_at
@@ -44,8 +45,9 @@ QUIET_SECONDS = 0.02
 @dataclass(frozen=True)
 class Context:
     """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
-    declared schema is registered; `now` is the time of day in microseconds. `on_gap` says what to do where
-    rows were removed from the log before they were read."""
+    declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
+    written every `snapshot_every` transactions. `on_gap` says what to do where rows were removed from the log before
+    they were read."""
 
     log: Log
     schema: Callable[[int], Schema]
@@ -55,6 +57,7 @@ class Context:
     now: Callable[[], int]
     owner: str = ""
     parents: bool = True
+    snapshot_every: int = EVERY
     on_gap: OnGap = "stop"
 
 
@@ -128,13 +131,13 @@ class Task:
         Raises Fenced, LogBusy or LogFull from the log, RowsGone, or StepFailed after committing what came before the
         batch that failed; the task must then be started anew.
         """
-        until = monotonic() + seconds
         self._inputs.poll()
+        until = monotonic() + seconds
         try:
-            while monotonic() < until and self._transaction.rows_taken < ROWS_PER_TRANSACTION:
-                if not self._take_next(force=force):
-                    break
+            while self._take_next(force=force):
                 force = False
+                if monotonic() >= until or self._transaction.rows_taken >= ROWS_PER_TRANSACTION:
+                    break
             if self._merge.ended() and not self.ended:
                 self._tick(END)
                 self.ended = True
@@ -372,6 +375,8 @@ class Task:
                 list(changes.values()),
                 (),
             )
+        if self._seq and self._seq % self._context.snapshot_every == 0:
+            write_snapshot(self._writer, self.node.name, self.number, self._seq, self.state)
         self._writer.commit()
         self.state.settle()
         self._seq += 1

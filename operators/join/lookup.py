@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.execution.state import State
 from operators.join.columns import Left, Right, described, joined_stream, lineage
-from operators.join.held import Held
+from operators.join.held import MANY, Held
 from operators.join.late import Late, bound_of
 from operators.join.latest import Arrived, Latest
 from operators.join.rows import addresses_of, chosen_columns, kept, kept_schema, own_columns, taken, times_of
@@ -110,7 +110,7 @@ class LookupJoin:
             "lateness": lateness,
             "tick": tick,
         }
-        self.version = version_of(f"lookup join 1, {version}", self.params)
+        self.version = version_of(f"lookup join 2, {version}", self.params)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -131,7 +131,8 @@ class LookupJoin:
         outputs: list[Output] = []
         if self._waits:
             bound = bound_of(batch.clock, self._lateness)
-            self._release(state, bound, outputs)
+            if self._releases(batch, bound, state):
+                self._release(state, bound, outputs)
             if self._lateness and bound < END:
                 state[_CLOCK] = b"%d" % bound
             elif _CLOCK in state:
@@ -154,6 +155,13 @@ class LookupJoin:
         if self._late is not None:
             found[self._late.stream.name] = self._late.derives()
         return found
+
+    def _releases(self, batch: Batch, bound: int, state: State) -> bool:
+        """Left rows leave when more of them come: leaving with each right batch as well would only cut them finer.
+        Late right rows count for what is still here, so whatever may leave does so before them."""
+        if batch.is_tick or batch.input == self._left.stream.name or bool((batch.times < bound).any()):
+            return True
+        return any(side.waits and side.held.count(state) >= MANY for side in self._sides)
 
     def _take_left(self, batch: Batch, state: State, outputs: list[Output]) -> None:
         if not self._waits:

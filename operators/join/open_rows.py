@@ -63,7 +63,9 @@ class OpenRows:
     def rows(self, state: State) -> tuple[pa.Table, int]:
         """A table with all open rows and the position of its first row."""
         cache = self._cache(state)
-        return pa.concat_tables([self.schema.empty_table(), *cache.parts]), cache.parts_first
+        if cache.table is None:
+            cache.table = pa.concat_tables([self.schema.empty_table(), *cache.parts])
+        return cache.table, cache.parts_first
 
     def span(self, state: State) -> tuple[int, int]:
         """The positions of the first open row and of the next row to come."""
@@ -156,6 +158,7 @@ class _Cache:
     runs: list[Groups] = field(default_factory=list)
     parts: list[pa.Table] = field(default_factory=list)
     parts_first: int = 0
+    table: pa.Table | None = None
 
     @property
     def end(self) -> int:
@@ -168,6 +171,7 @@ class _Cache:
     def add(self, rows: Any, groups: Groups) -> None:
         if not self.parts:
             self.parts_first = self.end
+        self.table = None
         self.times.add(times_of(rows))
         self.parts.append(pa.Table.from_batches([rows]))
         while len(self.parts) > 1 and self.parts[-2].num_rows < min(2 * self.parts[-1].num_rows, _PART_ROWS):
@@ -184,6 +188,7 @@ class _Cache:
         self.start += dropped
         self.times.first += dropped
         while self.parts and self.parts_first + self.parts[0].num_rows <= self.start:
+            self.table = None
             self.parts_first += self.parts.pop(0).num_rows
 
 

@@ -66,6 +66,8 @@ def column_of(rows: Any, schema: pa.Schema, name: str) -> Any:
 
 def taken(rows: Any, positions: npt.NDArray[np.int64]) -> Any:
     """One record batch with the rows at these positions; a negative one gives a row of nulls."""
+    if not isinstance(rows, pa.RecordBatch) and rows.column(0).num_chunks > 1:
+        return _taken_by_chunk(rows, positions)
     missing = positions < 0
     indices = pa.array(positions, mask=missing) if missing.any() else pa.array(positions)
     return one_batch(rows.take(indices))
@@ -74,6 +76,35 @@ def taken(rows: Any, positions: npt.NDArray[np.int64]) -> Any:
 def chosen_columns(schema: pa.Schema, names: Sequence[str]) -> list[int]:
     """The places of the event times, the addresses and these columns among kept rows."""
     return [*range(_FIRST), *(schema.names.index(name, _FIRST) for name in names)]
+
+
+def _taken_by_chunk(rows: pa.Table, positions: npt.NDArray[np.int64]) -> Any:
+    """Arrow would join all chunks before it takes from them; here only the rows that are taken are copied."""
+    batches = [batch for batch in rows.to_batches() if batch.num_rows]
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    where = np.searchsorted(ends, positions, side="right")
+    where[positions < 0] = -1
+    parts, places = [], []
+    for number in np.unique(where).tolist():
+        at = np.flatnonzero(where == number)
+        if number < 0:
+            parts.append(_nulls(rows.schema, len(at)))
+        else:
+            batch = batches[number]
+            parts.append(batch.take(pa.array(positions[at] - (ends[number] - batch.num_rows))))
+        places.append(at)
+    if not parts:
+        return one_batch(rows.slice(0, 0))
+    whole = one_batch(pa.Table.from_batches(parts))
+    if len(places) == 1:
+        return whole
+    order = np.empty(len(positions), dtype=np.int64)
+    order[np.concatenate(places)] = np.arange(len(positions))
+    return whole.take(pa.array(order))
+
+
+def _nulls(schema: pa.Schema, count: int) -> Any:
+    return pa.RecordBatch.from_arrays([pa.nulls(count, field.type) for field in schema], schema=schema)
 
 
 def one_batch(rows: Any) -> Any:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from operators.execution.state import State
 from operators.join.columns import UTC_TIME, Left, Right, described, joined_stream, lineage
-from operators.join.held import Held
+from operators.join.held import MANY, Held
 from operators.join.keys import Mask, Positions
 from operators.join.late import Late, bound_of
 from operators.join.open_rows import OpenRows
@@ -108,7 +108,7 @@ class WindowJoin:
             "lateness": lateness,
             "tick": tick,
         }
-        self.version = version_of(f"window join 1, {version}", self.params)
+        self.version = version_of(f"window join 2, {version}", self.params)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -123,7 +123,7 @@ class WindowJoin:
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         bound = bound_of(batch.clock, self._lateness)
-        outputs = list(self._release(state, bound))
+        outputs = list(self._release(state, bound)) if self._releases(batch, state) else []
         if self._lateness and bound < END:
             state[_CLOCK] = b"%d" % bound
         elif _CLOCK in state:
@@ -140,6 +140,10 @@ class WindowJoin:
         else:
             self._right_held.push(state, kept(batch, self._right_schema, in_time))
         return outputs
+
+    def _releases(self, batch: Batch, state: State) -> bool:
+        """Pairs are made when right rows come: doing it with each left batch as well would only cut them finer."""
+        return batch.is_tick or batch.input == self._right.stream.name or self._left_held.count(state) >= MANY
 
     def holds(self, state: State) -> int:
         known = state.raw(_CLOCK)

@@ -225,10 +225,11 @@ def test_a_copy_that_is_lost_is_read_from_the_log_while_it_can(hub):
 def test_a_log_that_was_altered_is_noticed(hub, tmp_path):
     frozen = hub.freeze("training", "plant.readings")
     with sqlite3.connect(tmp_path / "ws" / "log.db") as file:
-        first, other = file.execute(
-            "SELECT id, value FROM message WHERE value IS NOT NULL ORDER BY id LIMIT 2"
-        ).fetchall()
-        file.execute("UPDATE message SET value = ? WHERE id = ?", (other[1], first[0]))
+        (slot,) = file.execute("SELECT id FROM slot WHERE topic = 'plant.readings' AND next > 0 LIMIT 1").fetchone()
+        block, value = file.execute("SELECT id, value FROM block WHERE id >= ? << 40 LIMIT 1", (slot,)).fetchone()
+        # The last byte is the sign of the last row's temperature.
+        altered = value[:-1] + bytes([value[-1] ^ 0x80])
+        file.execute("UPDATE block SET value = ? WHERE id = ?", (altered, block))
     with pytest.raises(DatasetChanged, match="another digest"):
         frozen.verify()
 

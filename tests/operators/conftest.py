@@ -13,9 +13,9 @@ import pytest
 from operators.engines import embedded
 from operators.execution.digest import digest_state, digest_stream
 from operators.execution.plan import Node, Plan, tasks_of
-from operators.execution.progress import progress_topic, state_topic
-from operators.execution.state import State
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.execution.restore import restored_state
+from operators.execution.state import State
 from operators.execution.task import Context
 from operators.operator import Batch, Derived, Input, Output
 from streams.log import EmbeddedLog, Topic
@@ -93,6 +93,7 @@ class Job:
             [Topic(s.name, s.partitions, compact=s.kind == "table") for s in self.streams.values()]
             + [Topic(progress_topic(n.name), n.tasks) for n in self.nodes.values()]
             + [Topic(state_topic(n.name), n.tasks, compact=True) for n in self.nodes.values()]
+            + [Topic(snapshot_topic(n.name), n.tasks) for n in self.nodes.values()]
         )
         return plan
 

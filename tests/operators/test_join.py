@@ -197,8 +197,6 @@ def colliding_keys() -> tuple[bytes, bytes]:
         (pa.int32(), pa.int64(), [1, -2]),
         (pa.uint8(), pa.uint64(), [1, 2]),
         (pa.string(), pa.large_string(), ["a", "longer than seven"]),
-        (pa.string(), pa.dictionary(pa.int8(), pa.string()), ["a", "longer than seven"]),
-        (pa.string_view(), pa.string(), ["a", "longer than seven"]),
         (pa.float32(), pa.float64(), [0.5, -0.0]),
         (pa.date32(), pa.date32(), [1, 2]),
         (pa.bool_(), pa.bool_(), [True, False]),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
 from operators.execution.replay import CannotReplay, replay
+from operators.execution.source_task import SourceTask
+from operators.execution.task import Task
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -107,6 +111,46 @@ def test_a_changed_operator_is_found_with_its_first_differing_row(hub: hw.Hub) -
     rows = hub.read("plant.doubled", ranges={different.partition: (0, 1 << 40)}).table.to_pylist()
     assert rows[different.difference.row] == then
     assert all(row["celsius"] <= 19 for row in rows[: different.difference.row])
+
+
+def test_a_replay_starts_at_the_newest_earlier_snapshot(tmp_path: Path) -> None:
+    with hw.connect(tmp_path / "workspace") as hub:
+        p = pipeline()
+        hub.register(p)
+        plan = hub.plan(p)
+        context = dataclasses.replace(hub.context(plan), snapshot_every=3)
+        for node in plan.nodes.values():
+            for number in range(node.tasks):
+                task = SourceTask(node, context) if node.source else Task(node, number, plan, context)
+                task.start()
+                while task.work(seconds=1e-4):
+                    pass
+                task.close()
+        snapshots = sum(end for _, end in hub.log.bounds("plant.placed.snapshots"))
+        assert snapshots > 0
+        rows = hub.log.read("plant.placed.progress", 0, 0)
+        middle = orjson.loads(rows.values[len(rows) * 3 // 4] or b"")["at"]
+        whole = replay(plan, context, "plant.placed")
+        part = replay(plan, context, "plant.placed", first=middle)
+        assert whole.equal
+        assert part.equal
+        assert 0 < part.transactions < whole.transactions
+        steps: list[str] = []
+        operator = plan.nodes["plant.placed"].operator
+        assert operator is not None
+        original = type(operator).step
+
+        def counted(self: Any, batch: Any, state: Any) -> Any:
+            steps.append(batch.input)
+            return original(self, batch, state)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(operator), "step", counted)
+            replay(plan, context, "plant.placed")
+            everything = len(steps)
+            steps.clear()
+            replay(plan, context, "plant.placed", first=middle)
+        assert len(steps) < everything
 
 
 def test_an_unknown_operator_is_an_error_that_names_the_known_ones(hub: hw.Hub) -> None:

@@ -107,6 +107,7 @@ def test_it_says_which_columns_it_looks_at():
         ("origin in (share)", "takes values"),
         ("plane.wings = 1", r"There are seats"),
         ("origin + 1 = 2", "cannot be computed"),
+        ("delay > 9223372036854775808", "too large"),
         ("late = 1", "type bool is compared with 1"),
         ("__import__('os')", "no column '__import__'"),
         ("delay.__class__ = 1", "'delay' has no fields"),
