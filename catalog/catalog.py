@@ -10,12 +10,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, select
 
 from catalog import datasets, glossary, lineage, operator_records, outbox, progress, register, runs, stream_records
+from catalog.adopt import adopt
 from catalog.changes import Change, record, replay
 from catalog.database import Database
 from catalog.difference import Difference
 from catalog.dump import dump
 from catalog.fulltext import full_text
-from catalog.models import edge
+from catalog.models import applied, edge
 from catalog.nodes import NodeKey, ids_of
 from catalog.register import Compatible, Registration
 from catalog.runs import RunRecord, SpanDirection, TransactionRecord
@@ -284,6 +285,17 @@ class Catalog:
         outbox, and what has been applied before is passed over."""
         with self._database.writing() as connection:
             replay(connection, self._text, changes)
+
+    def last_change(self) -> int:
+        """The number of the latest change that is in the catalog; 0 in a new one."""
+        with self._database.reading() as connection:
+            return connection.execute(select(applied.c.change)).scalar_one()
+
+    def adopt(self, other: Catalog) -> bool:
+        """Take over the whole content of another catalog of the same log, at once: whoever reads meanwhile sees the old
+        content or the new. False, and nothing changed, if changes were recorded here that the other does not have."""
+        with other._database.reading() as theirs, self._database.writing() as connection:
+            return adopt(connection, self._text, theirs)
 
     def dump(self, *, without_runs: bool = False) -> dict[str, list[dict[str, Any]]]:
         """All content in canonical form, to compare catalogs; `without_runs` leaves out runs, offsets and times."""

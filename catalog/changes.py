@@ -29,7 +29,8 @@ Change = dict[str, Any]
 def record(connection: Connection, text: FullText, bodies: Iterable[Change], now: int) -> None:
     """Number and date the changes, apply them, and put them into the outbox. Only within a writing transaction."""
     last = connection.execute(select(applied)).one()
-    at = max(now, last.at)
+    # Later than every change before: two declarations at one instant could not be told apart by time.
+    at = max(now, last.at + 1)
     changes = [{"id": last.change + number, "at": at, **body} for number, body in enumerate(bodies, 1)]
     if changes:
         _apply_all(connection, text, changes)

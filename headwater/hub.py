@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -13,19 +14,31 @@ from catalog.difference import Difference
 from catalog.lineage import Graph
 from catalog.register import Registration
 from catalog.search import Hit
-from headwater import platform
+from headwater import platform, provenance
 from headwater.config import Config
+from headwater.dataset import Dataset
+from headwater.files import PublishedFile, publish_file
+from headwater.freeze import freeze
+from headwater.provenance import Impact, OneRow, Trace
+from headwater.quarantine import Quarantine, quarantine
+from headwater.query import Query
+from headwater.rebuild import rebuild
+from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
+from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
-from operators.execution.context import Context
+from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log import Log, open_log
+from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
+from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
+from streams.message import RowAddress
 from streams.publish import Publisher
-from streams.read import PartitionReader
+from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of, stream_of
-from streams.rows import Rows, read_rows, rows_of
+from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -55,7 +68,7 @@ class Hub:
     # Declaring
 
     def register(self, pipeline: Pipeline, *, dry_run: bool = False) -> Registration | list[Difference]:
-        """Put a pipeline's streams and operators into the catalog and make their topics; the same again changes nothing.
+        """Put a pipeline's streams and operators into the catalog and make their topics; again, it changes nothing.
 
         With `dry_run`, gives the differences to the catalog and changes nothing. Incompatible names every reason
         why the change cannot be made; then nothing of it is.
@@ -63,7 +76,7 @@ class Hub:
         pipeline.plan()
         spec = platform.complete(pipeline)
         if dry_run:
-            return self.catalog.difference(spec)
+            return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
         self.log.create(platform.topics(pipeline))
         self._streams.clear()
@@ -71,12 +84,20 @@ class Hub:
         platform.pump(self.catalog, self.log)
         return registration
 
-    def register_stream(self, stream: Stream, *, document: str | None = None) -> None:
-        """Register one stream by itself, outside of any pipeline."""
-        self.catalog.register_stream(spec_of(stream, document=document), compatible=compatible)
-        self.log.create([platform.topic_of(stream)])
-        self._streams.pop(stream.name, None)
-        platform.pump(self.catalog, self.log)
+    def register_stream(
+        self, stream: Stream, *, document: str | None = None, dry_run: bool = False
+    ) -> list[Difference]:
+        """Register one stream by itself, outside of any pipeline; gives what that changed, or with `dry_run` would
+        change. `document` is the text of its contract file. Incompatible as for `register`."""
+        spec = spec_of(stream, document=document)
+        differences = self.catalog.stream_difference(spec, compatible=compatible)
+        if not dry_run:
+            self.catalog.register_stream(spec, compatible=compatible)
+            self.log.create([platform.topic_of(stream)])
+            self._streams.pop(stream.name, None)
+            self._publishers.pop(stream.name, None)
+            platform.pump(self.catalog, self.log)
+        return differences
 
     def stream(self, name: str) -> Stream:
         """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
@@ -85,7 +106,7 @@ class Hub:
     # Rows
 
     def publish(self, stream: Stream | str, data: Any) -> int:
-        """Publish rows: anything with the Arrow interface, a DataFrame, dicts. Gives their number once they are durable.
+        """Publish rows (anything with the Arrow interface, a DataFrame, dicts); their number, once they are durable.
 
         NotRegistered, SchemaError or PublishError, and nothing written, if the catalog does not hold the stream or any
         row does not fit it.
@@ -93,11 +114,22 @@ class Hub:
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self._registered(name)
+            registered, schema_id = self.publishable(name)
             publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-            self._publishers[name] = publisher
             self.catalog.observe("writes", self.config.service, name)
+            self._publishers[name] = publisher
         return publisher.publish(data)
+
+    def publishable(self, name: str) -> tuple[Stream, int]:
+        """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
+        operator, a source or the platform itself writes it."""
+        stream, schema_id = self._registered(name)
+        platform.refuse_written(self.catalog, stream)
+        return stream, schema_id
+
+    def publish_file(self, stream: Stream | str, path: str | Path, *, again: bool = False) -> PublishedFile:
+        """Publish the rows of a file, all or none, each content once. See headwater.files.publish_file."""
+        return publish_file(self, stream if isinstance(stream, str) else stream.name, path, again=again)
 
     def read(
         self,
@@ -118,9 +150,7 @@ class Hub:
         self.catalog.observe("reads", self.config.service, registered.name)
         bounds = self.log.bounds(registered.name)
         readers = [
-            PartitionReader(
-                self.log, registered, number, self.schema, position=end if start == "end" else first
-            )
+            PartitionReader(self.log, registered, number, self.schema, position=end if start == "end" else first)
             for number, (first, end) in enumerate(bounds)
         ]
         while True:
@@ -149,15 +179,26 @@ class Hub:
         workers: int = 1,
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
+        on_gap: OnGap = "stop",
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
 
-        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run.
+        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
+        input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
+        CatalogBehind if the run is complete and only the catalog could not follow.
         """
         self.register(pipeline)
         plan = self.plan(pipeline)
-        context = self.context(plan)
-        try:
+        context = replace(self.context(plan), on_gap=on_gap)
+        upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
+
+        def look_after() -> None:
+            if upkeep is not None:
+                upkeep()
+            if watch is not None:
+                watch()
+
+        with platform.following(self.catalog, self.log):
             return embedded.run(
                 plan,
                 context,
@@ -165,11 +206,9 @@ class Hub:
                 workers=workers,
                 leases=self.log.leases if workers > 1 else None,
                 max_wait=max_wait,
-                watch=watch,
+                watch=look_after,
                 prepare=self._prepare,
             )
-        finally:
-            self.sync()
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""
@@ -197,6 +236,18 @@ class Hub:
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
 
+    def status(self, operators: Iterable[str] | None = None) -> list[OperatorStatus]:
+        """How far the registered operators and sources have come, what they took and made, and who works on them; the
+        catalog is brought up to date first."""
+        self.sync()
+        return operator_statuses(self, operators)
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
+        transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
+        log lacks changes that the catalog has."""
+        return rebuild(self)
+
     # Finding
 
     def search(self, question: str, *, limit: int = 10) -> list[Hit]:
@@ -207,12 +258,95 @@ class Hub:
         """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
         return self.catalog.lineage(name, **options)
 
+    def trace(self, row: OneRow, *, depth: int | None = None, limit: int = 1000) -> Trace:
+        """Where a row (one that was read, its address, or "plant.placed 0:1042:17") comes from, up to its source rows.
+
+        `depth` is how many operators up to go, `limit` how many rows to show at most. BadAddress for a text that is
+        none, NoSuchRow for an address without a row, NotRegistered for an unknown stream.
+        """
+        return provenance.trace(self, row, depth=depth, limit=limit)
+
+    def impact(
+        self,
+        what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
+        *,
+        partition: int | None = None,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> Impact:
+        """What was made from bad rows: streams and datasets, with how many rows and where.
+
+        The bad rows are given themselves (as to `trace`, or several of one stream), or as a stream with offsets `first`
+        to `end` (excluded) of one `partition`, or as a whole partition or stream. Raises as `trace` does.
+        """
+        return provenance.impact(self, what, partition=partition, first=first, end=end)
+
+    def readable(self, stream: Stream | str) -> Stream:
+        """A registered stream that holds rows. NotRegistered for an unknown one, and for operators' state."""
+        return self._readable(stream)
+
     def schema(self, schema_id: int) -> Schema:
         """A schema by its id in the catalog."""
         known = self._schemas.get(schema_id)
         if known is None:
             known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
         return known
+
+    # Datasets
+
+    def freeze(
+        self,
+        name: str,
+        query: Query | Stream | str | Iterable[str | Stream] = (),
+        *,
+        keep: bool = False,
+        description: str = "",
+        **parts: Any,
+    ) -> Dataset:
+        """Freeze the rows that a query finds now, and register them as a version of the dataset `name`.
+
+        A query is a stream, several, or none with the parts of headwater.query.Query by name: `tag`, `entity`, `owner`,
+        `search`, `since`, `until`, `ranges`, `where`, `columns`. With `keep` the rows are copied into the workspace.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query or parts.pop("streams", ()), **parts)
+        dataset = freeze(
+            self.catalog, self.log, self.schema, self._datasets, name, asked, keep=keep, description=description
+        )
+        platform.pump(self.catalog, self.log)
+        return dataset
+
+    def dataset(self, name: str, version: int | None = None) -> Dataset:
+        """A dataset that was frozen, by default its latest version. NotRegistered."""
+        return Dataset(self.catalog.dataset(name, version), self.log, self.schema, self._datasets)
+
+    def datasets(self) -> list[Dataset]:
+        """The latest version of each dataset, by name."""
+        return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
+
+    # Quarantine
+
+    def quarantine(self, stream: Stream | str | None = None) -> Quarantine:
+        """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
+        name = stream if stream is None or isinstance(stream, str) else stream.name
+        return quarantine(self.catalog, self.log, self.schema, name)
+
+    def replay_quarantine(
+        self,
+        stream: Stream | str,
+        *,
+        rule: str | None = None,
+        where: str | None = None,
+        fix: Fix | None = None,
+        limit: int | None = None,
+    ) -> ReplayReport:
+        """Send quarantined rows of a cleaned stream back to be judged anew in the next run, each once; those that broke
+        `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
+        name = stream if isinstance(stream, str) else stream.name
+        return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
+
+    @property
+    def _datasets(self) -> Path:
+        return self.config.workspace / "datasets"
 
     def close(self) -> None:
         for publisher in self._publishers.values():
@@ -247,8 +381,6 @@ class Hub:
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""
-        from dataclasses import replace
-
         hub = Hub(self.config, clock=self.clock)
         hub._schemas.update(self._schemas)
         return replace(context, log=hub.log, schema=hub.schema, owner=owner_name())

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from catalog import Catalog, PipelineSpec
+from catalog import Catalog, CatalogError, PipelineSpec
+from catalog.errors import HeadwaterError
 from operators.execution.plan import Node
-from operators.execution.progress import progress_topic, state_topic
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
-from streams.log import Log, Topic
+from streams.log import Corrupt, Log, Topic
 from streams.register import spec_of
 from streams.schema import Schema
 from streams.stream import Stream
 
 CHANGES = "headwater.catalog"
 
-_PROGRESS = pa.schema(
+PROGRESS = pa.schema(
     [
         pa.field("operator", pa.string(), nullable=False),
         pa.field("task", pa.int64(), nullable=False),
@@ -35,10 +39,14 @@ _PROGRESS = pa.schema(
 _STATE = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("value", pa.binary())])
 
 
+class CatalogBehind(CatalogError):
+    """What was done is in the log; the catalog could not follow and does not show it yet."""
+
+
 def progress_stream(node: Node) -> Stream:
     return Stream(
         progress_topic(node.name),
-        Schema(_PROGRESS),
+        Schema(PROGRESS),
         codec="json",
         partitions=node.tasks,
         role="progress",
@@ -56,13 +64,21 @@ def state_stream(node: Node) -> Stream:
     )
 
 
+def snapshot_stream(node: Node) -> Stream:
+    return replace(
+        state_stream(node),
+        name=snapshot_topic(node.name),
+        description=f"The memory of {node.name} now and then, for replays.",
+    )
+
+
 def own_streams(pipeline: Pipeline) -> list[Stream]:
     """The streams that the platform keeps for a pipeline's operators and sources."""
     found = []
     for node in pipeline.nodes.values():
         found.append(progress_stream(node))
         if node.operator is not None:
-            found.append(state_stream(node))
+            found += [state_stream(node), snapshot_stream(node)]
     return [replace(stream, owner=pipeline.owner) for stream in found]
 
 
@@ -78,7 +94,7 @@ def topic_of(stream: Stream) -> Topic:
         stream.name,
         stream.partitions,
         retention=stream.retention,
-        compact=stream.kind == "table" or stream.role == "state",
+        compact=stream.kind == "table" or (stream.role == "state" and not stream.name.endswith(".snapshots")),
     )
 
 
@@ -99,8 +115,33 @@ def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str
     return found
 
 
+@contextmanager
+def following(catalog: Catalog, log: Log) -> Iterator[None]:
+    """What is done meanwhile is brought to the catalog at the end, however it ended. CatalogBehind if only that failed;
+    an error before it is the one that is told, with a note."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            pump(catalog, log)
+            follow(catalog, log)
+        except HeadwaterError as problem:
+            error.add_note(f"The catalog does not show this run yet: {problem}")
+        raise
+    try:
+        pump(catalog, log)
+        follow(catalog, log)
+    except HeadwaterError as problem:
+        raise CatalogBehind(
+            f"The run is complete, but the catalog does not show it yet: {problem.what}",
+            where=problem.where,
+            fix=f"{problem.fix or ''} The next run brings it up to date, as does hub.sync().".strip(),
+        ) from problem
+
+
 def pump(catalog: Catalog, log: Log) -> None:
-    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once."""
+    """Append the catalog's waiting changes to the stream `headwater.catalog`, each once. CatalogError if the stream
+    has changes that the catalog lacks: it is then not this log's catalog, or an old copy of it."""
     waiting = catalog.outbox(1000)
     if not waiting:
         return
@@ -108,8 +149,14 @@ def pump(catalog: Catalog, log: Log) -> None:
     writer = log.writer(f"{CHANGES}/0")
     try:
         while waiting:
-            newest = log.last(CHANGES, 0)
-            known = orjson.loads(newest.values[-1] or b"{}")["id"] if len(newest) else 0
+            known = last_change(log)
+            if known > catalog.last_change():
+                raise CatalogError(
+                    f"The log has {known} changes of its catalog, this catalog has {catalog.last_change()}",
+                    where=CHANGES,
+                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from "
+                    "the log; register what was registered here meanwhile again.",
+                )
             fresh = [(id, change) for id, change in waiting if id > known]
             if fresh:
                 values = [orjson.dumps({"id": id, "change": change}) for id, change in fresh]
@@ -119,6 +166,12 @@ def pump(catalog: Catalog, log: Log) -> None:
             waiting = catalog.outbox(1000)
     finally:
         writer.close()
+
+
+def last_change(log: Log) -> int:
+    """The number of the newest change in the stream `headwater.catalog`; 0 if it has none."""
+    newest = log.last(CHANGES, 0)
+    return int(_json(newest.values[-1], CHANGES, 0, newest.offsets[-1])["id"]) if len(newest) else 0
 
 
 def follow(catalog: Catalog, log: Log) -> int:
@@ -135,7 +188,7 @@ def follow(catalog: Catalog, log: Log) -> int:
                 if not len(fetched):
                     break
                 rows += [
-                    (partition, offset, orjson.loads(value or b"{}"))
+                    (partition, offset, _json(value, topic, partition, offset))
                     for offset, value in zip(fetched.offsets, fetched.values, strict=True)
                 ]
                 position = fetched.next
@@ -145,11 +198,29 @@ def follow(catalog: Catalog, log: Log) -> int:
 
 
 def rebuild(catalog: Catalog, log: Log) -> int:
-    """Make an empty catalog anew from the log; gives the number of changes and progress rows applied."""
+    """Make an empty catalog anew from the log, or bring one that was made so up to date; gives the number of changes
+    and progress rows applied."""
+    log.create([Topic(CHANGES, 1)])
+    before = catalog.last_change()
     changes = []
     position = 0
     while len(fetched := log.read(CHANGES, 0, position)):
-        changes += [orjson.loads(value or b"{}")["change"] for value in fetched.values]
+        changes += [
+            _json(value, CHANGES, 0, offset)["change"]
+            for offset, value in zip(fetched.offsets, fetched.values, strict=True)
+        ]
         position = fetched.next
     catalog.apply_changes(changes)
-    return len(changes) + follow(catalog, log)
+    return catalog.last_change() - before + follow(catalog, log)
+
+
+def _json(value: bytes | None, topic: str, partition: int, offset: int) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = orjson.loads(value or b"")
+    except ValueError as error:
+        raise Corrupt(
+            f"A message of the platform's own is damaged ({error})",
+            where=f"{topic} {partition}:{offset}",
+            fix="Restore the log from a copy; what comes before it is in the catalog.",
+        ) from error
+    return found

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.acero as acero
 import pyarrow.compute as pc
 
+from operators.errors import WrongOutput
 from operators.execution.state import State
-from operators.function import Call, RowOperator, WrongOutput, each_from_its_own, kind_of, like, refuse_unknown
+from operators.function import Call, RowOperator, each_from_its_own, kind_of, like, refuse_unknown
 from operators.operator import Batch, Derived, Operator, Output
 from operators.versions import version_of
 from streams.stream import Stream

@@ -11,19 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.errors import StepFailed, WrongOutput
 from operators.execution.state import State
 from operators.operator import Derived, Input
 from streams.message import END
 from streams.parents import Addresses, IntArray
 from streams.stream import Stream
-
-
-class StepFailed(HeadwaterError):
-    """A user's function raised, or gave back what it should not."""
-
-
-class WrongOutput(StepFailed):
-    """A user's function gave back rows that do not fit the declared output."""
 
 
 class UndeclaredRead(StepFailed):
@@ -69,7 +62,7 @@ class Call:
             raise StepFailed(
                 f"The function raised {type(error).__name__}: {error}.",
                 where=where,
-                fix="Nothing of this step was written; repair the function and run it again.",
+                fix="Nothing of this step was written: mend the function, or the rows that it cannot take.",
             ) from error
 
     def rows(self, rows: pa.RecordBatch, addresses: Addresses | None) -> tuple[pa.RecordBatch, IntArray | None]:

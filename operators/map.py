@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.errors import StepFailed, WrongOutput
 from operators.execution.state import State
 from operators.filter import filter
 from operators.function import (
@@ -14,9 +15,7 @@ from operators.function import (
     CannotMap,
     Mapped,
     RowOperator,
-    StepFailed,
     UndeclaredRead,
-    WrongOutput,
     listed,
     refuse_unknown,
 )

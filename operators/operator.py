@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.execution.state import State
+from streams.duration import Duration, parse_duration
 from streams.message import END
 from streams.parents import Addresses, Parents
 from streams.stream import Stream
@@ -36,6 +37,12 @@ class Input:
     later: bool = False
 
 
+def later(stream: Stream, *, delay: Duration, reads: tuple[str, ...], mode: Mode = "gathered") -> Input:
+    """An input that closes a loop: a stream made, directly or not, from the operator's own output. Its rows take
+    effect at their event time + `delay`, so that the loop has an order."""
+    return Input(stream, mode, reads, parse_duration(delay), later=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What a step is given: rows of one input, or a tick.
@@ -56,6 +63,12 @@ class Batch:
     @property
     def is_tick(self) -> bool:
         return self.input == TICK
+
+
+def tick_at(clock: int) -> Batch:
+    """The batch without rows that a step is given at a tick."""
+    nothing = pa.RecordBatch.from_arrays([], names=[])
+    return Batch(TICK, nothing, Addresses.of_message(TICK, 0, 0, 0), np.empty(0, dtype=np.int64), clock)
 
 
 @dataclass(frozen=True, slots=True)

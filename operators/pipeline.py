@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import EntitySpec, FieldLink, InputSpec, OperatorSpec, OutputSpec, PipelineSpec
+from catalog.specs import Codec, Kind
 from operators.clean import clean
 from operators.execution.failure import failed_stream
 from operators.execution.plan import Node, OnError, Plan, PlanError, tasks_of
@@ -18,11 +19,12 @@ from operators.map import map as map_rows
 from operators.operator import Operator
 from operators.repartition import repartition
 from streams.duration import Duration, parse_duration
+from streams.odcs import read_contract
 from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.sources import CHUNK, Source
-from streams.stream import Codec, Kind, Stream
+from streams.stream import Stream
 
 
 class Pipeline:
@@ -89,7 +91,7 @@ class Pipeline:
         owner: str = "",
         tags: Iterable[str] = (),
     ) -> Stream:
-        """Declare a table: a stream of which only the latest row of a key counts. One partition unless said otherwise."""
+        """Declare a table: only the latest row of a key counts. It has one partition unless said otherwise."""
         return self._declare(
             "table", name, schema, contract, key, time, codec, partitions, entities, expect, lateness, None,
             description, fields, owner, tags,
@@ -169,7 +171,7 @@ class Pipeline:
         made = filter_rows(source, predicate, to=self._full(to), **options)
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 
-    def repartition(self, source: Stream, *, key: str | Sequence[str], to: str, **options: Any) -> Stream:
+    def repartition(self, source: Stream, key: str | Sequence[str], to: str, **options: Any) -> Stream:
         """The same rows under another key, each in the partition of its new key."""
         return self.add(repartition(source, key, self._full(to), **options))
 
@@ -256,8 +258,6 @@ class Pipeline:
         if contract is not None:
             text = Path(contract).read_text() if Path(str(contract)).suffix in {".yaml", ".yml"} else str(contract)
             self._documents[full] = text
-            from streams.odcs import read_contract
-
             declared = replace(read_contract(contract), name=full)
         else:
             declared = Stream(full, Schema.of(schema), codec="avro")

@@ -47,19 +47,20 @@ class RepartitionOperator(RowOperator):
         super().__init__(name, source, tuple(source.schema.arrow.names), row_wise=True)
         self._key = key
         self._to = replace(like(source, to), key=key, partitions=partitions)
-        self._keyless = replace(like(source, f"{to}.keyless"), key=(), role="keyless")
+        self._keyless = replace(like(source, f"{to}.keyless"), key=(), role="quarantine")
         self.outputs = (self._to, self._keyless)
         self.params: dict[str, Any] = {"source": source.name, "key": list(key), "partitions": partitions}
         self.version = version_of(f"repartition 1, {version}", self.params)
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         count = batch.rows.num_rows
+        if not count:
+            return
         known = np.ones(count, dtype=bool)
         for name in self._key:
             known &= batch.rows.column(name).is_valid().to_numpy(zero_copy_only=False)
         if known.all():
-            if count:
-                yield Output(self._to.name, batch.rows, (batch.addresses,))
+            yield Output(self._to.name, batch.rows, (batch.addresses,))
             return
         for stream, mask in ((self._to, known), (self._keyless, ~known)):
             chosen = np.flatnonzero(mask)

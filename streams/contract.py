@@ -73,6 +73,7 @@ __all__ = [
     "finite",
     "future_rows",
     "jump",
+    "largest_lead",
     "length",
     "matches",
     "none_of",
@@ -84,7 +85,6 @@ __all__ = [
     "references",
     "rule_from_dict",
     "sums",
-    "time_ceiling",
     "unique",
 ]
 
@@ -127,6 +127,10 @@ def rule_from_dict(described: Mapping[str, Any], where: str | None = None) -> Ru
             where=where,
             fix="Compare it with what `to_dict` of such a rule gives.",
         ) from error
+
+
+#: The lead of an event time over the time of day (microseconds) that is taken for a broken clock.
+LARGEST_LEAD: Final = 24 * 3600 * 1_000_000
 
 
 def contract_version(rules: Iterable[Rule]) -> str:
@@ -176,12 +180,12 @@ def check_not_future(stream: Stream, rows: pa.RecordBatch, now: int) -> None:
             )
 
 
-def time_ceiling(stream: Stream) -> int | None:
-    """How far (microseconds) beyond its message's append time an event time of this stream may lie before it must
-    not move a watermark; None if the contract has no `not_future` for the event time."""
+def largest_lead(stream: Stream) -> int:
+    """How far (microseconds) beyond the time of day an event time of this stream may lie to be published, or to move a
+    watermark: what its `not_future` rule says, a day without one."""
     found = [
         parse_duration(rule.at_most)
         for rule in stream.expect
         if isinstance(rule, NotFuture) and rule.field == stream.time
     ]
-    return min(found, default=None)
+    return min(found, default=LARGEST_LEAD)

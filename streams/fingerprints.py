@@ -49,26 +49,36 @@ def fingerprints(columns: Sequence[pa.Array], rows: int) -> Fingerprints:
 
 def first_seen(prints: Fingerprints) -> Bools:
     """True for the first row of each value, in row order."""
-    order = np.lexsort((prints.low, prints.high))
-    high, low = prints.high[order], prints.low[order]
-    first = np.ones(len(order), dtype=bool)
+    found = np.ones(len(prints.high), dtype=bool)
+    ordered = np.sort(prints.high)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(repeated):
+        return found
+    nearest = np.minimum(np.searchsorted(repeated, prints.high), len(repeated) - 1)
+    rows = np.flatnonzero(repeated[nearest] == prints.high)
+    high, low = prints.take(rows)
     # lexsort is stable, so the first of a run of equals is the earliest row.
-    first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-    found = np.empty(len(order), dtype=bool)
-    found[order] = first
+    order = np.lexsort((low, high))
+    high, low = high[order], low[order]
+    found[rows[order[1:]]] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
     return found
 
 
 def contained(memory: Memory, prefix: str, prints: Fingerprints) -> Bools:
     """True where a fingerprint is in the set that lies in memory under this prefix."""
     found = np.zeros(len(prints.high), dtype=bool)
-    for name in [name for name in memory if name.startswith(prefix)]:
-        high, low = _prints(memory[name])
-        if name.endswith(_TAIL):
-            order = np.lexsort((low, high))
-            high, low = high[order], low[order]
-        found |= _in_segment(high, low, prints)
-    return found
+    segments = [name for name in memory if name.startswith(prefix)]
+    if not segments:
+        return found
+    # Asking in order walks through a segment once instead of jumping about in it.
+    order = np.argsort(prints.high)
+    asked = prints.take(order)
+    for name in segments:
+        held = _prints(memory[name])
+        found |= _in_segment(_sorted(*held) if name.endswith(_TAIL) else held, asked)
+    answer = np.empty(len(found), dtype=bool)
+    answer[order] = found
+    return answer
 
 
 def remember(memory: Memory, prefix: str, prints: Fingerprints) -> None:
@@ -106,10 +116,14 @@ def _add_blocks(memory: Memory, prefix: str, prints: Fingerprints) -> None:
     start = 0
     for level in levels:
         end = start + (BLOCK << level)
-        high, low = rest.high[start:end], rest.low[start:end]
-        order = np.lexsort((low, high))
-        memory[f"{prefix}{level:02d}"] = _table(high[order], low[order])
+        memory[f"{prefix}{level:02d}"] = _table(*_sorted(rest.high[start:end], rest.low[start:end]))
         start = end
+
+
+def _sorted(high: Words, low: Words) -> Fingerprints:
+    """By the first half, which is quick for the sorted runs that segments are made of; look-ups allow for equals."""
+    order = np.argsort(high, kind="stable")
+    return Fingerprints(high[order], low[order])
 
 
 def _table(high: Words, low: Words) -> pa.Table:
@@ -129,7 +143,8 @@ def _words(table: pa.Table, column: int) -> Words:
     return chunks.chunk(0).to_numpy() if chunks.num_chunks == 1 else chunks.to_numpy()
 
 
-def _in_segment(high: Words, low: Words, prints: Fingerprints) -> Bools:
+def _in_segment(held: Fingerprints, prints: Fingerprints) -> Bools:
+    high, low = held
     found = np.zeros(len(prints.high), dtype=bool)
     at = np.searchsorted(high, prints.high)
     open_rows = np.flatnonzero(at < len(high))

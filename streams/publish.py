@@ -1,4 +1,4 @@
-"""Publishing from services: rows are checked against the stream as it is registered, then appended in one transaction."""
+"""Publishing from services: rows are checked against their registered stream, then appended in one transaction."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from catalog.errors import HeadwaterError
 from streams.append import Appender
 from streams.conform import conform
+from streams.contract import largest_lead
+from streams.duration import duration_text
 from streams.keys import split
 from streams.log.protocol import Log
 from streams.read import event_times
@@ -27,10 +29,6 @@ class PublishError(HeadwaterError):
     exit_code = 2
 
 
-#: An event time further ahead of the clock than this is refused, unless the stream declares another bound.
-LARGEST_LEAD = 24 * 3600 * 1_000_000
-
-
 def check_rows(rows: pa.RecordBatch | pa.Table, stream: Stream, *, now: int, where: str) -> None:
     """Refuse null keys, null event times, and event times too far in the future (one bad clock would make every
     other row late). PublishError names the field and the first row."""
@@ -41,10 +39,11 @@ def check_rows(rows: pa.RecordBatch | pa.Table, stream: Stream, *, now: int, whe
     column = rows.column(stream.time)
     _refuse(pc.is_null(column), "null", stream.time, rows, where, f"Every row of {stream.name} needs its event time.")
     times = event_times(_single(rows), stream.time)
-    if int(times.max()) > now + LARGEST_LEAD:
+    limit = largest_lead(stream)
+    if int(times.max()) > now + limit:
         _refuse(
-            pa.array(times > now + LARGEST_LEAD),
-            "more than a day in the future",
+            pa.array(times > now + limit),
+            f"more than {duration_text(limit)} in the future",
             stream.time,
             rows,
             where,

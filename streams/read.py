@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.codecs import Codec, codec
+from catalog import NotRegistered
+from streams.codecs import Codec, Undecodable, codec
+from streams.contract import largest_lead
 from streams.evolution import project
-from streams.log.protocol import Corrupt, Log
+from streams.log.protocol import Corrupt, Log, LogError
 from streams.message import (
     BEGINNING,
     END,
@@ -27,13 +31,19 @@ from streams.message import (
 )
 from streams.message import header as header_of
 from streams.parents import Addresses
-from streams.schema import Schema
+from streams.schema import Schema, SchemaError
 from streams.stream import Stream
 
 Times = npt.NDArray[np.int64]
 
 #: Messages of other people's making carry no batch boundaries: they are cut after so many rows at the latest.
 LARGEST_FOREIGN_BATCH = 10_000
+
+OnGap = Literal["stop", "skip"]
+
+
+class RowsGone(LogError):
+    """Messages were removed from the log before a reader that was to go on there had read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,10 @@ class PartitionReader:
     `columns` are the fields to hand out (all by default). `outside` says that the stream is not written by an
     operator or source: then its bounds come from its event times and declared lateness, continued
     from `watermark` and `seen`. Damaged messages come as an `Arrived` with `failure` set and no rows.
+
+    A new reader begins with what is there. One that was there before (`resumed`, or by an earlier `fetch`) raises
+    RowsGone if retention was faster than it, or with on_gap="skip" notes in `gaps` the offsets [first, end) that are
+    gone. A table may lose older rows of a key: that is no gap.
     """
 
     def __init__(
@@ -105,16 +119,22 @@ class PartitionReader:
         outside: bool = False,
         watermark: int = BEGINNING,
         seen: int = BEGINNING,
+        resumed: bool = False,
+        on_gap: OnGap = "stop",
     ) -> None:
         self.stream = stream
         self.partition = partition
         self.position = position
         self.at_end = False
+        self.gaps: list[tuple[int, int]] = []
+        self._resumed = resumed
+        self._on_gap = on_gap
         self._log = log
         self._schemas = schemas
         self.outside = outside
         self._watermark = watermark
         self._seen = seen
+        self._ceiling = largest_lead(stream)
         self._wanted = stream.schema.arrow.names if columns is None else list(columns)
         read = set(self._wanted) | ({stream.time} if stream.time else set())
         self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
@@ -122,26 +142,58 @@ class PartitionReader:
 
     def fetch(self, max_bytes: int = 4 << 20, *, until: int | None = None) -> list[Arrived]:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
-        before that offset."""
+        before that offset. RowsGone."""
         while True:
-            fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            found = self._cut(fetched, until)
+            fetched = self._read(max_bytes, until)
+            found = self._cut(fetched)
             if found or not len(fetched):
                 break
-            reached = fetched.next
-            if until is not None and reached >= until:
+            # What was read ends within a batch: there is more of it, or its end was never written.
+            end = self._log.bounds(self.stream.name)[self.partition][1]
+            if fetched.next >= (end if until is None else min(end, until)):
                 break
             max_bytes *= 2
-            again = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
-            if again.next == reached:
-                break
         self.at_end = not found
         return found
 
-    def _cut(self, fetched: Fetched, until: int | None) -> list[Arrived]:
+    def _read(self, max_bytes: int, until: int | None) -> Fetched:
+        fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+        if (fetched.offsets[0] if len(fetched) else fetched.next) > self.position:
+            self._look_at_gap()
+        self._resumed = True
+        if until is None or not len(fetched) or fetched.offsets[-1] < until:
+            return fetched
+        count = bisect_left(fetched.offsets, until)
+        return Fetched(
+            fetched.offsets[:count],
+            fetched.timestamps[:count],
+            fetched.keys[:count],
+            fetched.values[:count],
+            fetched.headers[:count],
+            until,
+        )
+
+    def _look_at_gap(self) -> None:
+        first = self._log.bounds(self.stream.name)[self.partition][0]
+        if first <= self.position:
+            return
+        if self._resumed and self.stream.kind != "table":
+            if self._on_gap == "stop":
+                raise RowsGone(
+                    f"The messages at offsets {self.position} to {first - 1} were removed before they were read",
+                    where=f"{self.stream.name} {self.partition}",
+                    fix="Retention took them: give the stream a longer one. To go on without them, run once with "
+                    "on_gap='skip', which is recorded; a subscriber subscribes again.",
+                )
+            self.gaps.append((self.position, first))
+        self.position = first
+
+    def decode(self, fetched: Fetched) -> pa.RecordBatch:
+        """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
+        return self._decode(fetched, 0, len(fetched))
+
+    def _cut(self, fetched: Fetched) -> list[Arrived]:
         groups = self._groups(fetched)
-        if until is not None:
-            groups = [(start, stop) for start, stop in groups if fetched.offsets[stop - 1] + 1 <= until]
         if not groups:
             return []
         whole = self._decoded_at_once(fetched, groups)
@@ -199,8 +251,7 @@ class PartitionReader:
                 where=f"{self.stream.name} {self.partition}:{first}"
                 + (f" to {end - 1}" if end - first > 1 else "")
                 + (f", {error.where}" if error.where else ""),
-                fix="The message stays in the log. Declare on_error='quarantine' on the operator to go on without it, "
-                "or republish the rows and move on." + (f" {error.fix}" if error.fix else ""),
+                fix=f"{error.fix} It stays in the log: restore it from a copy, or read around it (ranges=).".strip(),
             )
             rows = _no_rows(self._reader)
             times = event_times(rows, self.stream.time)
@@ -209,7 +260,7 @@ class PartitionReader:
         else:
             addresses = Addresses.of_message(self.stream.name, self.partition, first, rows.num_rows)
         task = header_of(headers, TASK)
-        bound = self._bound(headers, times)
+        bound = self._bound(headers, times, fetched.timestamps[stop - 1])
         return Arrived(
             self.stream.name,
             self.partition,
@@ -229,13 +280,14 @@ class PartitionReader:
             sum(map(len, filter(None, fetched.values[start:stop]))),
         )
 
-    def _bound(self, headers: Headers, times: Times) -> int:
+    def _bound(self, headers: Headers, times: Times, appended: int) -> int:
         if self.stream.time is None:
             return BEGINNING
         if not self.outside:
             stated = header_of(headers, WATERMARK)
             return BEGINNING if stated is None else unpack_int(stated)
-        known = times[times != BEGINNING]
+        # A clock that is far ahead must not make everybody else late: what it stamped moves no watermark.
+        known = times[(times != BEGINNING) & (times <= appended + self._ceiling)]
         if not len(known):
             return self._watermark
         self._seen = max(self._seen, int(known.max()))
@@ -249,20 +301,39 @@ class PartitionReader:
             value = fetched.values[start]
             if value is None:
                 return _no_rows(self._reader)
-            return project(self._codec(self._schema_id(fetched, start)).decode([value]), self._reader)
+            return self._projected(self._schema_id(fetched, start), [value], fetched.offsets[start : start + 1])
         parts = []
         for first, after, schema_id in self._schema_runs(fetched, start, stop):
-            values = fetched.values[first:after]
-            if None in values:
+            values = [value for value in fetched.values[first:after] if value is not None]
+            if len(values) < after - first:
                 raise Corrupt(
                     "A message without a value",
                     where=self.stream.name,
                     fix="Only tables may hold such messages (a removed key).",
                 )
-            parts.append(project(self._codec(schema_id).decode(values), self._reader))
+            parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
         if len(parts) == 1:
             return parts[0]
         return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+    def _projected(self, schema_id: int, values: Sequence[bytes], offsets: Sequence[int]) -> pa.RecordBatch:
+        """The rows in these values, through the reader's schema. Corrupt, which names the offset where it can."""
+        try:
+            return project(self._codec(schema_id).decode(values), self._reader)
+        except Undecodable as error:
+            offset = offsets[error.index]
+            raise Corrupt(error.what, where=f"offset {offset}" if len(offsets) > 1 else None, fix=error.fix) from error
+        except SchemaError as error:
+            raise Corrupt(
+                f"Rows of schema {schema_id} do not fit the stream: {error.what}",
+                where=error.where,
+                fix="They were written for another stream, or before an incompatible change.",
+            ) from error
+        except NotRegistered as error:
+            raise Corrupt(
+                f"A message names schema {schema_id}, which the catalog does not hold",
+                fix="It was written by a program that uses another catalog or registry.",
+            ) from error
 
     def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
         """Runs of messages with one schema: first, last + 1, schema id."""
@@ -314,4 +385,4 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-__all__ = ["BEGINNING", "END", "Arrived", "PartitionReader", "event_times"]
+__all__ = ["BEGINNING", "END", "Arrived", "OnGap", "PartitionReader", "RowsGone", "event_times"]

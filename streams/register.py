@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from catalog import ContractSpec, FieldSpec, StreamSpec
-from streams.evolution import differences
 from streams.contract import rule_from_dict
+from streams.evolution import differences
 from streams.schema import Schema, type_text
 from streams.stream import Stream
 
@@ -51,8 +51,8 @@ def stream_of(spec: StreamSpec) -> Stream:
         schema=Schema.parse(spec.schema),
         key=tuple(spec.key),
         time=spec.time,
-        kind=spec.kind,  # type: ignore[arg-type]
-        codec=spec.codec,  # type: ignore[arg-type]
+        kind=spec.kind,
+        codec=spec.codec,
         partitions=spec.partitions,
         entities={field.name: field.entity for field in spec.fields if field.entity},
         expect=tuple(rule_from_dict(rule) for rule in spec.contract.rules) if spec.contract else (),

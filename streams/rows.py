@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,16 @@ class Row(Mapping[str, Any]):
     """One row: a mapping from field to value, with the `address` where it lies."""
 
     address: RowAddress
-    values: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def __getitem__(self, field: str) -> Any:
-        return self.values[field]
+        return self.fields[field]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.fields)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.fields)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Rows:
         head = "".join(f"<th>{name}</th>" for name in ["address", *self.table.column_names])
         body = "".join(
             f"<tr><td>{row.address.partition}:{row.address.offset}:{row.address.row}</td>"
-            + "".join(f"<td>{value}</td>" for value in row.values.values())
+            + "".join(f"<td>{value}</td>" for value in row.values())
             + "</tr>"
             for row in self._first(20)
         )
@@ -120,8 +120,8 @@ def read_rows(
         if last is not None:
             first = max(first, _start_of_last(log, stream, partition, last, schemas))
         reader = PartitionReader(log, stream, partition, schemas, position=first)
-        while reader.position < end and (batches := reader.fetch(until=end)):
-            found.extend(batches)
+        while reader.position < end and (batches := reader.fetch()):
+            found.extend(_before(batch, end) for batch in batches if batch.first < end)
     rows = rows_of(stream, found)
     if last is not None and len(rows) > last:
         order = np.arange(len(rows))
@@ -132,9 +132,16 @@ def read_rows(
     return rows if columns is None else Rows(rows.stream, rows.table.select(columns), rows.addresses)
 
 
-def _start_of_last(
-    log: Log, stream: Stream, partition: int, rows: int, schemas: Callable[[int], Schema]
-) -> int:
+def _before(batch: Arrived, end: int) -> Arrived:
+    """The batch without what lies at or behind the offset `end`."""
+    if batch.end <= end:
+        return batch
+    count = int(np.searchsorted(batch.addresses.offset, end))
+    rows, addresses = batch.rows.slice(0, count), batch.addresses.slice(0, count)
+    return replace(batch, end=end, rows=rows, addresses=addresses, times=batch.times[:count])
+
+
+def _start_of_last(log: Log, stream: Stream, partition: int, rows: int, schemas: Callable[[int], Schema]) -> int:
     """An offset from which a partition has at least `rows` rows, or its beginning."""
     messages = rows if stream.row_coded else 1
     while True:

@@ -81,6 +81,16 @@ class Rule:
         """Judge no rows at all, to find out now whether the types fit."""
 
 
+class OneField:
+    """For rules that look at one field only."""
+
+    field: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.field,)
+
+
 class RowRule(Rule):
     """A rule that holds or fails for each row by itself."""
 

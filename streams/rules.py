@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from streams.duration import duration_text, parse_duration
 from streams.function_source import source_hash
-from streams.rule import ContractError, RowRule, jsonable, scalar, value_set
+from streams.rule import ContractError, OneField, RowRule, jsonable, scalar, value_set
 
 Exclusive = Literal["", "low", "high", "both"]
 Check = Callable[[pa.RecordBatch], Any]
@@ -119,29 +119,21 @@ def condition(name: str, check: Check | pc.Expression, fields: Sequence[str]) ->
 
 
 @dataclass(frozen=True)
-class NotNull(RowRule):
+class NotNull(OneField, RowRule):
     kind: ClassVar[str] = "not_null"
     field: str
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         return rows.column(self.field).is_null()
 
 
 @dataclass(frozen=True)
-class Between(RowRule):
+class Between(OneField, RowRule):
     kind: ClassVar[str] = "between"
     field: str
     low: Any = None
     high: Any = None
     exclusive: Exclusive = ""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         column = rows.column(self.field)
@@ -157,35 +149,27 @@ class Between(RowRule):
 
 
 @dataclass(frozen=True)
-class OneOf(RowRule):
+class OneOf(OneField, RowRule):
     kind: ClassVar[str] = "one_of"
     field: str
     values: tuple[Any, ...]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         return pc.and_(pc.invert(_is_one_of(rows.column(self.field), self.values)), rows.column(self.field).is_valid())
 
 
 @dataclass(frozen=True)
-class NoneOf(RowRule):
+class NoneOf(OneField, RowRule):
     kind: ClassVar[str] = "none_of"
     field: str
     values: tuple[Any, ...]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         return _is_one_of(rows.column(self.field), self.values)
 
 
 @dataclass(frozen=True)
-class Matches(RowRule):
+class Matches(OneField, RowRule):
     kind: ClassVar[str] = "matches"
     field: str
     regex: str
@@ -195,25 +179,17 @@ class Matches(RowRule):
     def name(self) -> str:
         return f"matches({self.field}, {self.regex})"
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
-
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         pattern = rf"\A(?:{self.regex})\z" if self.whole else self.regex
         return pc.invert(pc.match_substring_regex(rows.column(self.field), pattern=pattern))
 
 
 @dataclass(frozen=True)
-class Length(RowRule):
+class Length(OneField, RowRule):
     kind: ClassVar[str] = "length"
     field: str
     low: int | None = None
     high: int | None = None
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         column = rows.column(self.field)
@@ -228,13 +204,9 @@ class Length(RowRule):
 
 
 @dataclass(frozen=True)
-class Finite(RowRule):
+class Finite(OneField, RowRule):
     kind: ClassVar[str] = "finite"
     field: str
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         return pc.invert(pc.is_finite(rows.column(self.field)))
@@ -274,14 +246,10 @@ class Sums(RowRule):
 
 
 @dataclass(frozen=True)
-class NotFuture(RowRule):
+class NotFuture(OneField, RowRule):
     kind: ClassVar[str] = "not_future"
     field: str
     at_most: str = "1h"
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def failures(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         """None: without a clock no row is in the future."""

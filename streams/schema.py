@@ -110,7 +110,6 @@ class Schema:
                 )
         return Schema(pa.schema([self.arrow.field(name) for name in chosen]))
 
-
     def described(self, descriptions: Mapping[str, str]) -> Schema:
         """The same schema with these descriptions by field name. SchemaError for a name that it does not have."""
         self.select(descriptions)

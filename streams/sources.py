@@ -35,7 +35,8 @@ class Source:
     """Outside data for a stream, replayed in its own order, `chunk` rows a batch.
 
     `data` is a path (.csv, .jsonl, .ndjson, .parquet), an Arrow table, a DataFrame, or a function without arguments
-    that returns one; a function is called only where the source runs.
+    that returns one, or an iterator over parts of one (a RecordBatchReader). A function is called only where
+    the source runs, and again after a restart: it must give the same rows.
     """
 
     name: str
@@ -76,7 +77,15 @@ def _read(data: Any, schema: Schema, where: str) -> Iterator[Any]:
     if isinstance(data, str | Path):
         yield from _read_file(Path(data), schema, where)
     elif callable(data) and not hasattr(data, "__arrow_c_stream__"):
-        yield data()
+        yield from _parts(data())
+    else:
+        yield from _parts(data)
+
+
+def _parts(data: Any) -> Iterator[Any]:
+    """Data that come in parts, part by part, so that they need not fit into memory."""
+    if isinstance(data, pa.RecordBatchReader | Iterator):
+        yield from data
     else:
         yield data
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from catalog.specs import Codec, Kind, Role
 from streams.schema import Schema
 
 if TYPE_CHECKING:
     from streams.contract import Rule
-
-Codec = Literal["arrow", "avro", "json"]
-Kind = Literal["stream", "table"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Stream:
     retention: int | None = None
     tags: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
-    role: str = "data"
+    role: Role = "data"
 
     @property
     def row_coded(self) -> bool:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from streams.duration import duration_text, parse_duration
 from streams.fingerprints import contained, fingerprints, first_seen, remember
 from streams.message import BEGINNING, END
-from streams.rule import Bools, ContractError, Finding, Memory, MemoryRule, Rule, StreamRule
+from streams.rule import Bools, ContractError, Finding, Memory, MemoryRule, OneField, Rule, StreamRule
 
 if TYPE_CHECKING:
     from streams.stream import Stream
@@ -123,14 +123,10 @@ class Unique(MemoryRule):
 
 
 @dataclass(frozen=True)
-class Jump(MemoryRule):
+class Jump(OneField, MemoryRule):
     kind: ClassVar[str] = "jump"
     field: str
     at_most: str
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def try_on(self, schema: pa.Schema, where: str) -> None:
         if not pa.types.is_timestamp(schema.field(self.field).type):
@@ -156,15 +152,11 @@ class Jump(MemoryRule):
 
 
 @dataclass(frozen=True)
-class NullRate(StreamRule):
+class NullRate(OneField, StreamRule):
     kind: ClassVar[str] = "null_rate"
     field: str
     at_most: float
     over: int = 1000
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def findings(self, rows: pa.RecordBatch, times: Times, memory: Memory, clock: int) -> list[Finding]:
         if not rows.num_rows:
@@ -247,7 +239,7 @@ class Covered(StreamRule):
 
 
 @dataclass(frozen=True)
-class References(Rule):
+class References(OneField, Rule):
     """Judged by an operator that is given the table; `stream` is the table's declaration where it is known."""
 
     kind: ClassVar[str] = "references"
@@ -255,10 +247,6 @@ class References(Rule):
     table: str
     key: str
     stream: Stream | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.field,)
 
     def learn(self, keys: pa.Array, memory: Memory) -> None:
         """Take keys of the table into memory. A key stays known when its row is removed from the table."""
@@ -294,10 +282,12 @@ def _jumps(times: Times, largest: int, at_most: int) -> tuple[Bools, int]:
     Whether a row is good depends on the good rows before it, so bad rows are taken out in rounds until none is
     left: each round's limits are too high or right, never too low.
     """
-    # The good times climb by steps of at most `at_most`: what lies above a wider gap is never reached.
-    ladder = np.unique(np.append(times[times > largest], largest))
-    gaps = np.flatnonzero(np.diff(ladder) > at_most)
-    bad = times > ladder[gaps[0]] if len(gaps) else np.zeros(len(times), dtype=bool)
+    bad = np.zeros(len(times), dtype=bool)
+    if (times > np.maximum.accumulate(np.append(largest, times))[:-1] + at_most).any():
+        # The good times climb by steps of at most `at_most`: what lies above a wider gap is never reached.
+        ladder = np.unique(np.append(times[times > largest], largest))
+        gaps = np.flatnonzero(np.diff(ladder) > at_most)
+        bad = times > ladder[gaps[0]] if len(gaps) else bad
     while True:
         good = np.where(bad, largest, times)
         reached = np.maximum.accumulate(np.concatenate([[largest], good]))

@@ -55,7 +55,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
     planned = p.clean(schedule, to="schedule.clean", tables=[airlines])
     departed = p.clean(departures, to="departures.clean")
     arrived = p.clean(arrivals, to="arrivals.clean")
-    observed = p.clean(weather, to="weather.clean", impute={"pressure": hw.last_value(by="origin")})
+    observed = p.clean(weather, to="weather.clean", impute={"pressure": hw.impute.last_value(by="origin")})
 
     # What was known of a flight when it left the gate, and nothing that was learnt later.
     scheduled = p.join(
@@ -137,7 +137,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         add=True,
         row_wise=True,
         to="training",
-        description="The training set: features as of departure, and whether the flight came more than 15 minutes late.",
+        description="The training set: features as of departure, and whether the flight came over 15 minutes late.",
         owner="delay-prediction",
         tags=["flights", "training"],
     )

@@ -60,6 +60,7 @@ class Clean:
     Rules that look at one row are all judged, so that a row in quarantine shows everything that is wrong with it.
     Rules with memory (`unique`, `jump`) are then judged in their order, each on the rows that kept all before it.
     Imputation learns from good rows alone. Except for late rows, no output depends on how rows are cut into batches.
+    What a rule remembers is kept under its name: a rule with other parameters begins anew, all others go on.
     """
 
     kind = "clean"
@@ -146,10 +147,10 @@ class Clean:
         good = _without(rows.num_rows, violations)
         if self.plan.memory_rules:
             times = self._times(rows)
-            for number, rule in enumerate(self.plan.memory_rules):
+            for rule in self.plan.memory_rules:
                 at = np.flatnonzero(good)
                 chosen = rows if len(at) == rows.num_rows else rows.take(pa.array(at))
-                failed = rule.failures(chosen, times[at], StatePart(state, f"rule {number}"), batch.clock)
+                failed = rule.failures(chosen, times[at], StatePart(state, f"rule {rule.name}"), batch.clock)
                 if failed.any():
                     violations.append(_violation(rule, rows, at[failed]))
                     good[at[failed]] = False
@@ -182,8 +183,8 @@ class Clean:
         times = self._times(rows)
         return [
             Found(rule.name, next(iter(rule.fields), None), finding)
-            for number, rule in enumerate(self.plan.stream_rules)
-            for finding in rule.findings(rows, times, StatePart(state, f"watch {number}"), batch.clock)
+            for rule in self.plan.stream_rules
+            for finding in rule.findings(rows, times, StatePart(state, f"watch {rule.name}"), batch.clock)
         ]
 
     def _times(self, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
@@ -209,7 +210,8 @@ class Clean:
         columns, flags = list(rows.columns), []
         for field, imputer in self.plan.impute.items():
             at = rows.schema.get_field_index(field)
-            columns[at] = imputer.fill(field, rows, StatePart(state, f"impute {field}"))
+            learnt = StatePart(state, " ".join(("impute", field, *imputer.reads)))
+            columns[at] = imputer.fill(field, rows, learnt)
             if field in self.plan.flags:
                 flags.append(pc.and_(rows.column(at).is_null(), columns[at].is_valid()))
         return columns + flags

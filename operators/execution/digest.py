@@ -17,6 +17,9 @@ from streams.read import PartitionReader
 from streams.schema import Schema
 from streams.stream import Stream
 
+#: Columns in which operators keep the addresses of rows that they hold.
+ADDRESS_COLUMNS = frozenset({"@partition", "@offset", "@row"})
+
 
 def digest_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> str:
     """SHA-256 over the rows as one chunk: null slots zeroed, NaN canonical, columns in the schema's order."""
@@ -91,7 +94,7 @@ def digest_stream(log: Log, stream: Stream, schemas: Callable[[int], Schema]) ->
 
 
 def digest_state(state: State) -> str:
-    """SHA-256 over a task's state: names and canonical values."""
+    """SHA-256 over a task's state: names and canonical values, without the addresses of rows that it holds."""
     hasher = hashlib.sha256()
     for name in state:
         value = state[name]
@@ -99,5 +102,6 @@ def digest_state(state: State) -> str:
         if isinstance(value, bytes):
             hasher.update(value)
         else:
-            hasher.update(digest_rows(value.to_batches(), value.schema).encode())
+            kept = value.select([column for column in value.column_names if column not in ADDRESS_COLUMNS])
+            hasher.update(digest_rows(kept.to_batches(), kept.schema).encode())
     return hasher.hexdigest()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from operators.execution.merge import Channel, ChannelId, Merge
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, ProgressReader, task_of
-from operators.operator import Input
+from operators.operator import Batch, Input
 from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
 from streams.message import BEGINNING, END
-from streams.read import Arrived, PartitionReader
+from streams.parents import joined
+from streams.read import Arrived, OnGap, PartitionReader
 from streams.schema import Schema
 
 #: A reader stops fetching ahead when so many bytes of one partition wait for their turn.
@@ -56,11 +58,13 @@ class Inputs:
         log: Log,
         schemas: Callable[[int], Schema],
         last: Progress | None,
+        on_gap: OnGap = "stop",
     ) -> None:
         self._plan = plan
         self._node = node
         self._log = log
         self._schemas = schemas
+        self._on_gap = on_gap
         self._feeds: list[_Feed] = []
         stored = {ChannelId(*entry[:3]): entry[3:] for entry in last.positions} if last else {}
         followers: dict[str, ProgressReader] = {}
@@ -115,6 +119,8 @@ class Inputs:
             outside=outside,
             watermark=channels[0].outside[0] if outside else BEGINNING,
             seen=channels[0].outside[1] if outside else BEGINNING,
+            resumed=all(channel.id in stored for channel in channels),
+            on_gap=self._on_gap,
         )
         if outside and given.stream.time is not None:
             channels[0].watermark = channels[0].outside[0]
@@ -190,10 +196,12 @@ class Inputs:
                     self._schemas,
                     outside=self._plan.writers(stream.name, partition) is None,
                 )
+                # Asked before looking: what has ended by then has all its messages there.
+                ended = self._ended(stream.name, partition)
                 first = reader.fetch(max_bytes=1)
                 if first:
                     earliest = min(earliest, first[0].bound)
-                elif not self._ended(stream.name, partition):
+                elif not ended:
                     return None
         return earliest
 
@@ -204,6 +212,16 @@ class Inputs:
         told = [ProgressReader(self._log, *task_of(writer)).poll() for writer in writers]
         return all(progress is not None and progress.ended for progress in told)
 
+    def gaps(self) -> list[list[Any]]:
+        """Ranges that were passed over since the last call, as they had gone from the log: [input, partition, "",
+        first, end]."""
+        found = []
+        for feed in self._feeds:
+            index = self._node.inputs.index(feed.given)
+            found += [[index, feed.reader.partition, "", first, end] for first, end in feed.reader.gaps]
+            feed.reader.gaps.clear()
+        return found
+
     def positions(self) -> list[list[Any]]:
         """For every channel the offset of its first message that is not yet taken, and where it stands."""
         found = []
@@ -212,6 +230,25 @@ class Inputs:
                 position = channel.queue[0].first if channel.queue else max(feed.reader.position, channel.position)
                 found.append([*channel.id, position, channel.key, *channel.outside])
         return found
+
+    def joined(self, batches: Sequence[Arrived], clock: int) -> Batch:
+        """Several batches of one channel as one."""
+        given = next(feed.given for feed in self._feeds if feed.given.stream.name == batches[0].stream)
+        rows = pa.Table.from_batches([batch.rows.select(list(given.reads)) for batch in batches])
+        whole = rows.combine_chunks().to_batches()
+        late = None
+        if any(batch.late is not None for batch in batches):
+            late = np.concatenate(
+                [np.zeros(len(batch.times), dtype=bool) if batch.late is None else batch.late for batch in batches]
+            )
+        return Batch(
+            given.stream.name,
+            whole[0] if whole else batches[0].rows.select(list(given.reads)),
+            joined([batch.addresses for batch in batches]),
+            np.concatenate([batch.times for batch in batches]),
+            clock,
+            late,
+        )
 
     def misplaced(self, id: ChannelId, batch: Arrived) -> Misplaced | None:
         """What is wrong if rows of an outside stream lie in another partition than the one of their key."""
@@ -226,7 +263,7 @@ class Inputs:
         row = int(wrong[0])
         key = {name: batch.rows.column(name)[row].as_py() for name in stream.key}
         return Misplaced(
-            f"{len(wrong)} rows lie in partition {id.partition}, the first of them (key {key}) belongs to {belongs[row]}",
+            f"{len(wrong)} rows lie in partition {id.partition}, the first (key {key}) belongs to {belongs[row]}",
             where=f"{stream.name} {batch.partition}:{batch.first}",
             fix="Publish with Kafka's default partitioner (murmur2 over the key bytes), or read the stream through "
             "hw.repartition. The rows stay in the log.",

@@ -27,8 +27,8 @@ class Channel:
     """One writer's batches in one partition of one input.
 
     `key` is the key of the last batch taken, `watermark` a bound on the keys of batches that are still to arrive,
-    `position` the offset from which messages count, `outside` the pair (watermark, latest event time) behind the last batch
-    taken from an outside stream.
+    `position` the offset from which messages count, `outside` the pair (watermark, latest event time) behind the last
+    batch taken from an outside stream.
     """
 
     id: ChannelId
@@ -41,7 +41,7 @@ class Channel:
     queue: deque[Arrived] = field(default_factory=deque)
 
     def head_key(self) -> int:
-        return max(self.key, shifted(self.queue[0].bound, self.delay))
+        return max(self.key, effect_of(self.queue[0], self.delay, feedback=self.feedback))
 
     @property
     def reach(self) -> int:
@@ -60,6 +60,15 @@ class Taken(NamedTuple):
     channel: Channel | None = None
     batch: Arrived | None = None
     before: tuple[int, int, tuple[int, int]] = (BEGINNING, BEGINNING, (BEGINNING, BEGINNING))
+
+
+def effect_of(batch: Arrived, delay: int, *, feedback: bool) -> int:
+    """When a batch takes effect, for what the batch itself says: at its bound, so that nothing that comes later is
+    earlier; feedback at its earliest event time plus the delay, as nothing may act before that."""
+    bound = batch.bound
+    if feedback and len(batch.times):
+        bound = max(bound, int(batch.times.min()))
+    return shifted(bound, delay)
 
 
 def shifted(time: int, delay: int) -> int:
@@ -112,8 +121,9 @@ class Merge:
                 return None
             if not force and any(channel.reach < tick for channel in self._empty(ended)):
                 return None
+            before = (self.clock, BEGINNING, (BEGINNING, BEGINNING))
             self.clock = max(self.clock, tick)
-            return Taken(self.clock)
+            return Taken(self.clock, before=before)
         if best is None:
             return None
         if not force and any(
@@ -130,8 +140,10 @@ class Merge:
         return Taken(self.clock, channel, batch, before)
 
     def untake(self, taken: Taken) -> None:
-        """Put the batch that was taken last back where it was."""
-        if taken.channel is not None and taken.batch is not None:
+        """Put the batch or tick that was taken last back where it was."""
+        if taken.channel is None or taken.batch is None:
+            self.clock = taken.before[0]
+        else:
             taken.channel.queue.appendleft(taken.batch)
             self.clock, taken.channel.key, taken.channel.outside = taken.before
 

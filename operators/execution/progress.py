@@ -20,6 +20,10 @@ def state_topic(operator: str) -> str:
     return f"{operator}.state"
 
 
+def snapshot_topic(operator: str) -> str:
+    return f"{operator}.snapshots"
+
+
 def task_name(operator: str, number: int) -> str:
     return f"{operator}/{number}"
 
@@ -38,7 +42,9 @@ class Progress:
     stream, input partition, first, end]; `order`: every batch in the order taken as [input, partition, writer, first,
     end], a tick as [-1, key]; `positions`: for every channel [input, partition, writer, position, key, watermark and
     latest event time of an outside stream]; `ends`: where the task's own writing ends, as {stream: {partition:
-    offset}}. `watermark`: no batch that the task writes from now on has an earlier bound.
+    offset}}. `forced`: channels that were not waited for as [input, partition, writer], and ranges that were gone
+    before they were read as [input, partition, "", first, end]. `watermark`: no batch that the task writes from now on
+    has an earlier bound.
     """
 
     operator: str
@@ -76,7 +82,11 @@ class Progress:
         try:
             return cls(**orjson.loads(data or b""))
         except (ValueError, TypeError) as error:
-            raise Corrupt("A progress row cannot be decoded", where=where, fix=str(error)) from error
+            raise Corrupt(
+                f"A progress row cannot be decoded ({error})",
+                where=where,
+                fix="It is damaged, or of a newer version of Headwater: restore the log from a copy, or upgrade.",
+            ) from error
 
     def end_in(self, stream: str, partition: int) -> int:
         """The offset up to which the task has written this partition."""
@@ -136,6 +146,7 @@ __all__ = [
     "last_progress",
     "merged_ranges",
     "progress_topic",
+    "snapshot_topic",
     "state_topic",
     "task_name",
     "task_of",

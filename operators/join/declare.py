@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from streams.duration import Duration, parse_duration
 from operators.join.columns import (
     CannotJoin,
     Fields,
@@ -18,6 +17,7 @@ from operators.join.columns import (
 from operators.join.lookup import LookupJoin, Side
 from operators.join.window import WindowJoin
 from operators.operator import Mode, Operator
+from streams.duration import Duration, parse_duration
 from streams.stream import Stream
 
 How = Literal["table", "asof", "window"]

@@ -15,6 +15,8 @@ from operators.join.rows import Times, column_of, one_batch, taken, times_of
 from streams.message import END
 
 _MOST_CHUNKS = 64
+#: With so many rows waiting, those that may leave do so whatever batch comes.
+MANY = 4_096
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Held:
             if table.column(0).num_chunks > _MOST_CHUNKS:
                 table = table.combine_chunks()
         state[self.name] = table
+
+    def count(self, state: State) -> int:
+        """How many rows wait."""
+        waiting = state.table(self.name)
+        return 0 if waiting is None else int(waiting.num_rows)
 
     def earliest(self, state: State) -> int:
         """The smallest event time that waits; END if none does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from operators.execution.state import State
 from operators.join.groups import Groups, grouped
 from operators.join.keys import Codes, Keys, Positions, keys_of, same_keys
 from operators.join.rows import Times, column_of, times_of
-from operators.join.segments import Segments, same_tables
+from operators.join.segments import Segments
 from streams.parents import NO_PARENT
 
 _LOOK_ROWS = 32_768
@@ -109,7 +110,7 @@ class Latest:
             groups = grouped(keys)
         self._segments.append(state, rows)
         index.add(keys, groups, rows)
-        index.stand = self._segments.tables(state)
+        index.stand = self._segments.stand(state)
         return index
 
     def _cleared_out(self, state: State, index: Index) -> Index:
@@ -134,8 +135,7 @@ class Latest:
 
     def _index(self, state: State) -> Index:
         known = self._cache(state).index
-        tables = self._segments.tables(state)
-        if known is not None and same_tables(known.stand, tables):
+        if known is not None and all(map(is_, known.stand, self._segments.stand(state))):
             return known
         return self._rebuilt(state, 0)
 
@@ -143,15 +143,14 @@ class Latest:
         return state.derived(f"{self.name} index", (), _Cache)
 
     def _rebuilt(self, state: State, seed: int) -> Index:
-        tables = self._segments.tables(state)
-        table = pa.concat_tables([self.schema.empty_table(), *tables]).combine_chunks()
+        table = pa.concat_tables([self.schema.empty_table(), *self._segments.tables(state)]).combine_chunks()
         while True:
             keys = keys_of(self.key_columns(table), seed)
             groups = grouped(keys)
             if _distinct(keys, groups):
                 break
             seed += 1
-        index = Index(seed, groups.codes, groups.lasts.copy(), keys.exact, [table], table, tables)
+        index = Index(seed, groups.codes, groups.lasts.copy(), keys.exact, [table], table, self._segments.stand(state))
         self._cache(state).index = index
         return index
 
@@ -159,7 +158,9 @@ class Latest:
 @dataclass(slots=True)
 class Index:
     """Where the newest row of each key lies: `codes` ascending, `positions` in `table`. No two keys have one code.
-    It is a cache of the state's segments `stand`, changed in step with them and built anew when they are others."""
+
+    It is a cache of the state's segments (as of `stand`), changed in step with them, built anew when they are others.
+    """
 
     seed: int
     codes: Codes
@@ -167,7 +168,7 @@ class Index:
     exact: bool
     parts: list[pa.Table]
     table: pa.Table
-    stand: tuple[pa.Table, ...]
+    stand: tuple[Any, Any]
 
     def find(self, keys: Keys, key_columns: Sequence[Any]) -> Positions:
         if not len(self.codes) or not len(keys):

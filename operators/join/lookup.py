@@ -7,27 +7,17 @@ event time, left rows wait until the clock has passed them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
-from operators.execution.together import Step, as_one, cut_into
 from operators.join.columns import Left, Right, described, joined_stream, lineage
-from operators.join.held import Held
-from operators.join.keys import Positions
+from operators.join.held import MANY, Held
 from operators.join.late import Late, bound_of
 from operators.join.latest import Arrived, Latest
-from operators.join.rows import addresses_of, column_of, kept, kept_schema, taken, times_of
-from operators.join.together import (
-    Waiting,
-    bounds_if_in_time,
-    by_input,
-    cut_by_time,
-    one_by_one,
-)
+from operators.join.rows import addresses_of, chosen_columns, kept, kept_schema, own_columns, taken, times_of
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
@@ -49,6 +39,7 @@ class Side:
         self.left_key = right.left_key
         self.schema = kept_schema(right.schema)
         self.held = Held(f"right {right.name} held", self.schema, right.stream.key or right.key)
+        self.wanted = chosen_columns(self.schema, [own for own, _ in right.fields])
         self.latest = Latest(f"right {right.name}", self.schema, right.key, keep=tolerance)
 
     def supersede(self, state: State, rows: Any) -> None:
@@ -61,18 +52,18 @@ class Side:
         latest.add(state, latest.arrived(rows.filter(pa.array(times_of(rows) >= newest))))
 
     def match(self, state: State, columns: Sequence[Any], times: Any, newer: Arrived | None) -> Any:
-        """For each left row the right row, or a row of nulls."""
+        """For each left row the address and fields of the right row, or nulls."""
         latest = self.latest
         if newer is None:
             found = latest.find(state, columns)
         else:
             found = latest.find_between(state, columns, times, newer, allow_exact=self.allow_exact)
-        rows = taken(found.rows, found.positions)
+        rows = taken(found.rows.select(self.wanted), found.positions)
         if self.tolerance is None:
             return rows
         met = rows.column(0).is_valid().to_numpy(zero_copy_only=False)
         too_old = met & (times - rows.column(0).fill_null(0).to_numpy() > self.tolerance)
-        return taken(found.rows, np.where(too_old, NO_PARENT, found.positions)) if too_old.any() else rows
+        return taken(rows, np.where(too_old, NO_PARENT, np.arange(len(too_old)))) if too_old.any() else rows
 
 
 class LookupJoin:
@@ -119,7 +110,7 @@ class LookupJoin:
             "lateness": lateness,
             "tick": tick,
         }
-        self.version = version_of(f"lookup join 1, {version}", self.params)
+        self.version = version_of(f"lookup join 2, {version}", self.params)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -140,7 +131,8 @@ class LookupJoin:
         outputs: list[Output] = []
         if self._waits:
             bound = bound_of(batch.clock, self._lateness)
-            self._release(state, bound, outputs)
+            if self._releases(batch, bound, state):
+                self._release(state, bound, outputs)
             if self._lateness and bound < END:
                 state[_CLOCK] = b"%d" % bound
             elif _CLOCK in state:
@@ -153,18 +145,6 @@ class LookupJoin:
             self._take_right(batch, state, outputs)
         return outputs
 
-    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
-        """The same as one step after the other."""
-        immediate = {side.stream for side in self._sides if not side.waits}
-        for changes, some in groupby(batches, lambda batch: batch.input in immediate):
-            run = list(some)
-            if changes or len(run) == 1:
-                yield from one_by_one(self, run, state)
-            elif self._waits:
-                yield from self._steps_waiting(run, state)
-            else:
-                yield from self._steps_at_once(run, state)
-
     def holds(self, state: State) -> int:
         earliest = self._held.earliest(state)
         known = state.raw(_CLOCK)
@@ -176,37 +156,16 @@ class LookupJoin:
             found[self._late.stream.name] = self._late.derives()
         return found
 
-    def _steps_at_once(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
-        """Left rows that wait for nothing."""
-        whole = as_one(batches)
-        chosen, outputs = self._matched(state, whole.rows, whole.rows.schema, whole.times, whole.addresses, {})
-        ends = np.cumsum([batch.rows.num_rows for batch in batches])
-        pieces: list[list[Output]] = [[] for _ in batches]
-        for output in outputs:
-            cut_into(pieces, output, (ends if chosen is None else np.searchsorted(chosen, ends)).tolist())
-        return [(piece, END) for piece in pieces]
-
-    def _steps_waiting(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
-        bounds = bounds_if_in_time(batches, self._lateness)
-        if bounds is None or self._left.stream.time is None:
-            return one_by_one(self, batches, state)
-        holds = Waiting(self._held.times(state), batches, self._left.stream.name).earliest(bounds)
-        if self._lateness:
-            holds = [min(hold, bound) for hold, bound in zip(holds, bounds.tolist(), strict=True)]
-        # What the last batch brings is released by a later one.
-        for batch in by_input(batches[:-1]):
-            if batch.input == self._left.stream.name:
-                self._held.push(state, kept(batch, self._schema))
-            else:
-                for side in self._sides:
-                    if side.stream == batch.input:
-                        side.held.push(state, kept(batch, side.schema))
-        outputs = list(self.step(batches[-1], state))
-        return list(zip(cut_by_time(outputs, self._left.stream.time, bounds), holds, strict=True))
+    def _releases(self, batch: Batch, bound: int, state: State) -> bool:
+        """Left rows leave when more of them come: leaving with each right batch as well would only cut them finer.
+        Late right rows count for what is still here, so whatever may leave does so before them."""
+        if batch.is_tick or batch.input == self._left.stream.name or bool((batch.times < bound).any()):
+            return True
+        return any(side.waits and side.held.count(state) >= MANY for side in self._sides)
 
     def _take_left(self, batch: Batch, state: State, outputs: list[Output]) -> None:
         if not self._waits:
-            outputs.extend(self._joined(state, batch.rows, batch.rows.schema, batch.times, batch.addresses, {}))
+            outputs.extend(self._joined(state, batch.rows, batch.times, batch.addresses, {}))
             return
         in_time = self._in_time(batch, outputs)
         self._held.push(state, kept(batch, self._schema, in_time))
@@ -244,35 +203,20 @@ class LookupJoin:
         ripe = self._held.release(state, bound)
         if ripe is not None:
             addresses = addresses_of(ripe, self._left.stream.name)
-            outputs.extend(self._joined(state, ripe, self._schema, times_of(ripe), addresses, newer))
+            outputs.extend(self._joined(state, own_columns(ripe), times_of(ripe), addresses, newer))
         for side in self._sides:
             if side.right.name in newer:
                 side.latest.add(state, newer[side.right.name])
 
     def _joined(
-        self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Arrived]
+        self, state: State, rows: Any, times: Any, addresses: Addresses, newer: dict[str, Arrived]
     ) -> Iterable[Output]:
-        return self._matched(state, rows, schema, times, addresses, newer)[1]
-
-    def _matched(
-        self, state: State, rows: Any, schema: pa.Schema, times: Any, addresses: Addresses, newer: dict[str, Arrived]
-    ) -> tuple[Positions | None, list[Output]]:
-        """Which of the rows come out (None: all), and the output. `rows` have the left side's columns, under the places
-        that `schema` gives them."""
-        chosen = None
-        matches = [
-            side.match(
-                state,
-                [column_of(rows, schema, name) for name in side.left_key],
-                times,
-                newer.get(side.right.name),
-            )
-            for side in self._sides
-        ]
-        columns = [column_of(rows, schema, name) for name in self._left.fields]
+        columns = [rows.column(name) for name in self._left.fields]
         parents = [addresses]
-        for side, match in zip(self._sides, matches, strict=True):
-            columns += [column_of(match, side.schema, own) for own, _ in side.right.fields]
+        for side in self._sides:
+            keys = [rows.column(name) for name in side.left_key]
+            match = side.match(state, keys, times, newer.get(side.right.name))
+            columns += own_columns(match).columns
             parents.append(addresses_of(match, side.stream))
         if self._inner:
             present = np.logical_and.reduce([part.offset != NO_PARENT for part in parents[1:]])
@@ -280,7 +224,6 @@ class LookupJoin:
                 chosen = np.flatnonzero(present)
                 columns = [column.take(pa.array(chosen)) for column in columns]
                 parents = [part.take(chosen) for part in parents]
-        if not len(parents[0]):
-            return chosen, []
-        joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
-        return chosen, [Output(self._output.name, joined, tuple(parents))]
+        if len(parents[0]):
+            joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
+            yield Output(self._output.name, joined, tuple(parents))

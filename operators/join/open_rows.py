@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from operators.execution.state import State
 from operators.join.groups import Groups, grouped, merged
 from operators.join.keys import Positions, keys_of, same_keys
 from operators.join.rows import Times, column_of, one_batch, times_of
-from operators.join.segments import Segments, same_tables
+from operators.join.segments import Segments
 
 _PART_ROWS = 65_536
 #: A sorted run is merged with the one before unless that one is this many times larger.
@@ -35,7 +36,7 @@ class OpenRows:
         first = cache.end
         self._segments.append(state, rows)
         cache.add(rows, grouped(keys_of(self._key_columns(rows)), first))
-        cache.stand = self._segments.tables(state)
+        cache.stand = self._segments.stand(state)
         return first
 
     def between(self, state: State, columns: Sequence[Any], lows: Times, highs: Times) -> tuple[Positions, Positions]:
@@ -92,7 +93,7 @@ class OpenRows:
             state.derived(self._cached, (), _Holder).cache = cache
         else:
             cache.forget(end, self._segments.drop_front(state, end - cache.start))
-        cache.stand = self._segments.tables(state)
+        cache.stand = self._segments.stand(state)
         state[self._span] = b"%d %d" % (cache.start, cache.open)
 
     def _key_columns(self, rows: Any) -> list[Any]:
@@ -112,12 +113,12 @@ class OpenRows:
 
     def _cache(self, state: State) -> _Cache:
         holder = state.derived(self._cached, (), _Holder)
-        tables = self._segments.tables(state)
-        known = holder.cache
-        if known is not None and same_tables(known.stand, tables):
+        known, stand = holder.cache, self._segments.stand(state)
+        if known is not None and all(map(is_, known.stand, stand)):
             return known
         start, first_open = (int(number) for number in (state.raw(self._span) or b"0 0").split())
-        cache = _Cache(start=start, open=first_open, stand=tables, parts_first=start)
+        cache = _Cache(start=start, open=first_open, stand=stand, parts_first=start)
+        tables = self._segments.tables(state)
         if tables:
             rows = one_batch(pa.concat_tables(tables))
             keys = keys_of(self._key_columns(rows))
@@ -150,12 +151,14 @@ class _Times:
 
 @dataclass(slots=True)
 class _Cache:
-    """What `OpenRows` has ready to be searched: a cache of the state's segments `stand`, changed in step with them
-    and built anew when they are others. `start` is the position of their first row."""
+    """What `OpenRows` has ready to be searched. `start` is the position of the first row of the state's segments.
+
+    It is a cache of them (as of `stand`), changed in step with them, built anew when they are others.
+    """
 
     start: int
     open: int
-    stand: tuple[pa.Table, ...] = ()
+    stand: tuple[Any, Any] = (None, None)
     times: _Times = field(default_factory=_Times)
     runs: list[Groups] = field(default_factory=list)
     parts: list[pa.Table] = field(default_factory=list)
@@ -167,8 +170,8 @@ class _Cache:
         return self.start + len(self.times.values)
 
     def place(self, times: Times, side: Literal["left", "right"]) -> Positions:
-        """Positions of the first row not before (`left`) or after (`right`) these times, among the open ones."""
-        return np.maximum(self.start + np.searchsorted(self.times.values, times, side=side), self.open)
+        """Positions of the first row not before (`left`) or after (`right`) these times."""
+        return self.start + np.searchsorted(self.times.values, times, side=side)
 
     def add(self, rows: Any, groups: Groups) -> None:
         if not self.parts:

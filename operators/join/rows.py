@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,6 @@ def times_of(rows: Any) -> Times:
     return rows.column(0).to_numpy()
 
 
-def retimed(rows: Any, times: Times) -> Any:
-    """The same rows with other event times."""
-    return pa.RecordBatch.from_arrays([pa.array(times), *rows.columns[1:]], schema=rows.schema)
-
-
 def addresses_of(rows: Any, stream: str) -> Addresses:
     """Where the rows lie; rows of nulls (of an outer join) have no parent."""
     columns = [rows.column(place) for place in range(1, _FIRST)]
@@ -58,12 +54,14 @@ def addresses_of(rows: Any, stream: str) -> Addresses:
     return Addresses(stream, *(column.to_numpy() for column in columns))
 
 
+def own_columns(rows: Any) -> Any:
+    """A record batch of kept rows without their times and addresses."""
+    return pa.RecordBatch.from_arrays(rows.columns[_FIRST:], schema=pa.schema(list(rows.schema)[_FIRST:]))
+
+
 def column_of(rows: Any, schema: pa.Schema, name: str) -> Any:
-    """A stream's own column among kept rows."""
-    return rows.column(schema.get_field_index(name) if name not in _NAMES else schema.names.index(name, _FIRST))
-
-
-_NAMES = frozenset(name for name, _ in _OURS)
+    """A stream's own column among kept rows of this schema."""
+    return rows.column(schema.names.index(name, _FIRST))
 
 
 def taken(rows: Any, positions: npt.NDArray[np.int64]) -> Any:
@@ -73,6 +71,11 @@ def taken(rows: Any, positions: npt.NDArray[np.int64]) -> Any:
     missing = positions < 0
     indices = pa.array(positions, mask=missing) if missing.any() else pa.array(positions)
     return one_batch(rows.take(indices))
+
+
+def chosen_columns(schema: pa.Schema, names: Sequence[str]) -> list[int]:
+    """The places of the event times, the addresses and these columns among kept rows."""
+    return [*range(_FIRST), *(schema.names.index(name, _FIRST) for name in names)]
 
 
 def _taken_by_chunk(rows: pa.Table, positions: npt.NDArray[np.int64]) -> Any:

@@ -5,7 +5,6 @@ The cuts depend on the sequence of rows alone, not on the batches in which they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,11 @@ class Segments:
         """The segments in order; every one but the last has SEGMENT_ROWS rows."""
         first, end = self._span(state)
         return tuple(state.table(self._segment(number)) for number in range(first, end))
+
+    def stand(self, state: State) -> tuple[Any, Any]:
+        """Two objects that are the very same as long as the rows are."""
+        _, end = self._span(state)
+        return state.raw(self._spans), state.table(self._segment(end - 1))
 
     def append(self, state: State, rows: Any) -> None:
         """`rows` is a record batch or table of the schema."""
@@ -89,8 +93,3 @@ class Segments:
     def _set_span(self, state: State, first: int, end: int) -> None:
         if self._span(state) != (first, end):
             state[self._spans] = b"%d %d" % (first, end)
-
-
-def same_tables(some: Sequence[pa.Table], others: Sequence[pa.Table]) -> bool:
-    """True if both are the very same tables: what was computed from the one holds for the other."""
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))

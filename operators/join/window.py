@@ -10,14 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
-from operators.execution.together import Step
 from operators.join.columns import UTC_TIME, Left, Right, described, joined_stream, lineage
-from operators.join.held import Held
+from operators.join.held import MANY, Held
 from operators.join.keys import Mask, Positions
 from operators.join.late import Late, bound_of
 from operators.join.open_rows import OpenRows
-from operators.join.rows import Times, addresses_of, column_of, kept, kept_schema, taken, times_of
-from operators.join.together import Waiting, bounds_if_in_time, by_input, counts_before, cut_by_time, one_by_one
+from operators.join.rows import (
+    Times,
+    addresses_of,
+    chosen_columns,
+    column_of,
+    kept,
+    kept_schema,
+    own_columns,
+    taken,
+    times_of,
+)
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
@@ -77,6 +85,8 @@ class WindowJoin:
         self._lateness = lateness
         self._left_schema = kept_schema(left.schema)
         self._right_schema = kept_schema(right.schema)
+        self._left_wanted = chosen_columns(self._left_schema, left.fields)
+        self._right_wanted = chosen_columns(self._right_schema, [own for own, _ in right.fields])
         self._left_key, self._right_key = right.left_key, right.key
         self._left_held = Held("left held", self._left_schema, self._left_key)
         self._right_held = Held("right held", self._right_schema, self._right_key)
@@ -98,7 +108,7 @@ class WindowJoin:
             "lateness": lateness,
             "tick": tick,
         }
-        self.version = version_of(f"window join 1, {version}", self.params)
+        self.version = version_of(f"window join 2, {version}", self.params)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -113,7 +123,7 @@ class WindowJoin:
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         bound = bound_of(batch.clock, self._lateness)
-        outputs = list(self._release(state, bound))
+        outputs = list(self._release(state, bound)) if self._releases(batch, state) else []
         if self._lateness and bound < END:
             state[_CLOCK] = b"%d" % bound
         elif _CLOCK in state:
@@ -131,38 +141,9 @@ class WindowJoin:
             self._right_held.push(state, kept(batch, self._right_schema, in_time))
         return outputs
 
-    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
-        """The same as one step after the other."""
-        bounds = bounds_if_in_time(batches, self._lateness) if len(batches) > 1 else None
-        if bounds is None:
-            return one_by_one(self, batches, state)
-        left = Waiting(self._left_held.times(state), batches, self._left.stream.name)
-        right = Waiting(self._right_held.times(state), batches, self._right.stream.name)
-        last = int(bounds[-1])
-        left_times = np.append(self._left_open.open_times(state), left.released(last))
-        right_times = np.append(self._right_open.open_times(state), right.released(last))
-        left_closed = counts_before(left_times, bounds, self._after)
-        right_closed = counts_before(right_times, bounds, self._before)
-        if _clears(left_times, left_closed, bounds) or _clears(right_times, right_closed, bounds):
-            return one_by_one(self, batches, state)
-        left_came = counts_before(left_times, bounds)
-        holds = []
-        for at, (bound, held, right_held) in enumerate(
-            zip(bounds.tolist(), left.earliest(bounds), right.earliest(bounds), strict=True)
-        ):
-            is_open = left_closed[at] < left_came[at]
-            hold = min(held, bound) if self._lateness else held
-            if is_open and not self._inner:
-                hold = min(hold, int(left_times[left_closed[at]]) + self._after)
-            holds.append(min(hold, right_held) if is_open or hold < END else hold)
-        # What the last batch brings is released by a later one.
-        for batch in by_input(batches[:-1]):
-            if batch.input == self._left.stream.name:
-                self._left_held.push(state, kept(batch, self._left_schema))
-            else:
-                self._right_held.push(state, kept(batch, self._right_schema))
-        outputs = list(self.step(batches[-1], state))
-        return list(zip(cut_by_time(outputs, self._time_name, bounds), holds, strict=True))
+    def _releases(self, batch: Batch, state: State) -> bool:
+        """Pairs are made when right rows come: doing it with each left batch as well would only cut them finer."""
+        return batch.is_tick or batch.input == self._right.stream.name or self._left_held.count(state) >= MANY
 
     def holds(self, state: State) -> int:
         known = state.raw(_CLOCK)
@@ -218,11 +199,10 @@ class WindowJoin:
         order = np.lexsort((pairs.right, pairs.left, pairs.known))
         left_table, left_first = self._left_open.rows(state)
         right_table, right_first = self._right_open.rows(state)
-        left = taken(left_table, pairs.left[order] - left_first)
+        left = taken(left_table.select(self._left_wanted), pairs.left[order] - left_first)
         found = pairs.right[order]
-        right = taken(right_table, np.where(found < 0, NO_PARENT, found - right_first))
-        columns = [column_of(left, self._left_schema, name) for name in self._left.fields]
-        columns += [column_of(right, self._right_schema, own) for own, _ in self._right.fields]
+        right = taken(right_table.select(self._right_wanted), np.where(found < 0, NO_PARENT, found - right_first))
+        columns = [*own_columns(left).columns, *own_columns(right).columns]
         columns.append(pa.array(pairs.known[order]).cast(UTC_TIME))
         parents = addresses_of(left, self._left.stream.name), addresses_of(right, self._right.stream.name)
         rows = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
@@ -239,12 +219,8 @@ class WindowJoin:
     def _set_matched(self, state: State, matched: Mask) -> None:
         if self._inner and not self._first_only:
             return
-        packed = np.packbits(matched).tobytes() if matched.any() else None
-        if packed == state.raw(_MATCHED):
-            return
-        if packed is None:
-            del state[_MATCHED]
-        else:
+        packed = np.packbits(matched).tobytes() if matched.any() else b""
+        if packed != (state.raw(_MATCHED) or b""):
             state[_MATCHED] = packed
 
     def _with_earlier_left(self, state: State, rows: Any) -> _Pairs:
@@ -263,14 +239,6 @@ class WindowJoin:
         _, end = self._left_open.span(state)
         known = np.maximum(times[which], self._right_open.times(state, right))
         return _Pairs(which + (end - rows.num_rows), right, known)
-
-
-def _clears(times: Times, closed: Positions, bounds: Times) -> bool:
-    """True if one of several batches, but not the last, would find no row open and start its segments anew: then
-    they would lie otherwise in the state than after one step for all."""
-    came = counts_before(times, bounds)
-    cleared = (closed == came) & (came > 0)
-    return bool(cleared[:-1].any() and not cleared[-1])
 
 
 def _together(pairs: Sequence[_Pairs]) -> _Pairs:

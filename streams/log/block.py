@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Final, NamedTuple
 
-from streams.log.protocol import LogError
+from streams.log.protocol import Corrupt, LogError
 from streams.message import Headers, pack_headers
 
 #: About the most bytes of keys and values that share a row.
@@ -61,6 +61,15 @@ def unpack_keys(count: int, lengths: bytes | None, key: bytes, absent: bool) -> 
         return (key,), [absent]
     sizes = struct.unpack(f"<{2 * count}i", lengths)
     return _split(key, sizes[:count]), [size < 0 for size in sizes[count:]]
+
+
+def damaged(where: str, first: int, last: int, error: Exception) -> Corrupt:
+    """What to raise for messages at these offsets that cannot be decoded."""
+    return Corrupt(
+        f"The messages from offset {first} to {last} cannot be decoded ({error})",
+        where=where,
+        fix="The file is damaged, or another program wrote to it; restore it from a copy.",
+    )
 
 
 def part(keys: Column, values: Column, headers: bytes) -> Block:

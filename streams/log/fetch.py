@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from typing import Final
 
-from streams.log.block import COLUMNS, Block, unpack
+from streams.log.block import COLUMNS, Block, damaged, unpack
 from streams.log.layout import Slot
-from streams.log.protocol import Corrupt
 from streams.message import Fetched, Headers, unpack_headers
 
-_FIRST_LOOK: Final = 256
-_LONGEST_LOOK: Final = 65_536
+#: Lengths are looked up for so many blocks at first, and then for about so many bytes at a time: pages that the sum
+#: went over should still be in SQLite's cache when their blocks are read.
+_FIRST_LOOK: Final = 64
+_BYTES_A_LOOK: Final = 1 << 20
 
 _Row = tuple[int, int, int, bytes, bytes | None, bytes | None, bytes | None]
 
@@ -83,11 +84,8 @@ class _Messages:
             for row in rows:
                 found._add(Block._make(row[2:]), row[0] - slot.base, row[1], known)
         except (struct.error, ValueError) as error:
-            raise Corrupt(
-                f"The messages from offset {ids[0] - slot.base} to {ids[-1] - slot.base} cannot be decoded ({error})",
-                where=f"{slot.topic} {slot.partition}",
-                fix="The file is damaged, or another program wrote to it; restore it from a copy.",
-            ) from error
+            where = f"{slot.topic} {slot.partition}"
+            raise damaged(where, ids[0] - slot.base, ids[-1] - slot.base, error) from error
         return found
 
     def _add(self, block: Block, first: int, time: int, known: Mapping[bytes, Headers]) -> None:
@@ -147,9 +145,9 @@ def _rows(connection: sqlite3.Connection, slot: Slot, offset: int, end: int, bud
             return rows, True
         start = rows[-1][0] + rows[-1][2]
         budget -= size
-        look = min(fitting - count, _LONGEST_LOOK)
-        if look < 1:
+        if fitting == count:
             return rows, False
+        look = min(fitting - count, 1 + _BYTES_A_LOOK * count // max(size, 1))
 
 
 def _size(key: bytes | None, value: bytes | None) -> int:

@@ -97,6 +97,25 @@ class Writer(Protocol):
         """Abort, and give the task up."""
 
 
+class Leases(Protocol):
+    """Which worker has which task. Leases spread the work; what fences is opening a writer."""
+
+    def claim(self, task: str, owner: str, seconds: float) -> bool:
+        """Take the task for so many seconds. True if it was free, expired, ours, or its owner is gone."""
+
+    def renew(self, owner: str, seconds: float) -> list[str]:
+        """Keep all tasks of the owner for so many seconds more; gives their names."""
+
+    def release(self, task: str, owner: str) -> None:
+        """Give the task up."""
+
+    def announce(self, worker: str, seconds: float) -> None:
+        """Say that the worker is there, for so many seconds."""
+
+    def workers(self) -> list[str]:
+        """The workers that are there."""
+
+
 class Log(Protocol):
     def create(self, topics: Iterable[Topic]) -> None:
         """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise."""
@@ -119,5 +138,15 @@ class Log(Protocol):
     def writer(self, task: str, owner: str = "") -> Writer:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this
         returns, so what is read afterwards is final. `owner` is told to whoever asks who holds the task."""
+
+    def version(self) -> int:
+        """A number that differs from the one before if anybody committed in between; cheap to get."""
+
+    def wait(self, timeout: float, since: int) -> int:
+        """The version, as soon as it is not `since`, or after `timeout` seconds."""
+
+    @property
+    def leases(self) -> Leases | None:
+        """Who works on which task, where the log keeps that; None where another system assigns tasks."""
 
     def close(self) -> None: ...

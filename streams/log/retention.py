@@ -6,11 +6,12 @@ Both work in short write transactions, beside readers and writers. Freed pages a
 from __future__ import annotations
 
 import sqlite3
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from streams.log.block import COLUMNS, Block, part, unpack, unpack_keys
+from streams.log.block import COLUMNS, Block, damaged, part, unpack, unpack_keys
 from streams.log.database import Database
 from streams.log.layout import OFFSET_BITS
 from streams.log.protocol import Topic
@@ -30,7 +31,13 @@ def sweep(database: Database, topic: Topic, now: int) -> int:
 def compact(database: Database, topic: Topic, tombstones_before: int) -> int:
     """Keep only the newest message of each key, and of keys whose newest message is a None value appended before
     `tombstones_before` none; how many were removed. Memory is bounded: the keys are sorted in a temporary file."""
-    return sum(_compact_slot(database, slot, end, tombstones_before) for slot, end in _slots(database, topic))
+    removed = 0
+    for slot, end in _slots(database, topic):
+        try:
+            removed += _compact_slot(database, slot, end, tombstones_before)
+        except struct.error as error:
+            raise damaged(topic.name, 0, end - 1, error) from error
+    return removed
 
 
 def _slots(database: Database, topic: Topic) -> list[tuple[int, int]]:
@@ -111,7 +118,7 @@ def _pieces(connection: sqlite3.Connection, columns: str, low: int, high: int) -
 
 
 def _thin(connection: sqlite3.Connection, row: int, count: int, kept: Sequence[int]) -> int:
-    """Leave only the messages at the row ids `kept` of a block; how many went. None if it was changed meanwhile."""
+    """Leave only the messages at the row ids `kept` of a block; how many went: none if it was changed meanwhile."""
     found = connection.execute(f"SELECT {COLUMNS} FROM block WHERE id = ? AND count = ?", (row, count)).fetchone()
     if found is None:
         return 0

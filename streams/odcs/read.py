@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
+from catalog.specs import Kind, Role
 from streams.duration import DurationError, parse_duration
 from streams.odcs.document import Document, Place, custom, load_document, mappings_at, text_at
 from streams.odcs.quality import Located, rules_of_property, rules_of_quality
 from streams.odcs.types import field_of
 from streams.rule import ContractError, Rule
 from streams.schema import Schema, SchemaError
-from streams.stream import Kind, Stream
+from streams.stream import Stream
 from streams.window_rules import Covered, Unique
 
 CODECS: Final = ("arrow", "avro", "json")
@@ -81,7 +82,7 @@ def reading(document: Document, place: Place, kind: Kind | None = None, *, check
         retention=settings.duration("retention"),
         tags=settings.tags(),
         addresses=settings.names("addresses"),
-        role=str(settings.value("role") or "data"),
+        role=cast(Role, str(settings.value("role") or "data")),
     )
     return Reading(stream, tuple(located), described, {entry["name"]: entry for entry, _ in properties})
 

@@ -62,7 +62,7 @@ def catalog(url: str, empty: Path, tmp_path: Path, clock: Clock) -> Iterator[Cat
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_stream() -> Callable[..., StreamSpec]:
     """A stream whose schema is the list of its fields: `name` or `name:entity`."""
 
@@ -74,7 +74,7 @@ def make_stream() -> Callable[..., StreamSpec]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_operator() -> Callable[..., OperatorSpec]:
     """An operator with inputs and outputs by name; `links` maps (output, field) to its (stream, field) sources."""
 
@@ -101,12 +101,12 @@ def make_operator() -> Callable[..., OperatorSpec]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def refuses_nothing() -> Callable[[str, str], list[str]]:
     return lambda old, new: []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plant(make_stream: Callable[..., StreamSpec], make_operator: Callable[..., OperatorSpec]) -> PipelineSpec:
     """readings -> clean -> valid (and quarantine); valid, sites -> join -> placed."""
     return PipelineSpec(
@@ -139,6 +139,25 @@ def plant(make_stream: Callable[..., StreamSpec], make_operator: Callable[..., O
         ),
         entities=(EntitySpec("sensor", ("probe", "gauge")), EntitySpec("site", ("factory",))),
     )
+
+
+@pytest.fixture(scope="session")
+def planted(
+    tmp_path_factory: pytest.TempPathFactory, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
+) -> Path:
+    """A catalog file in which the plant is registered."""
+    path = tmp_path_factory.mktemp("planted") / "catalog.db"
+    with Catalog(f"sqlite:///{path}", clock=Clock()) as opened:
+        opened.register(plant, compatible=refuses_nothing)
+    return path
+
+
+@pytest.fixture
+def registered(url: str, planted: Path, tmp_path: Path, clock: Clock) -> Iterator[Catalog]:
+    """A catalog in which the plant is registered."""
+    shutil.copy(planted, tmp_path / "catalog.db")
+    with Catalog(url, clock=clock) as opened:
+        yield opened
 
 
 def read_streams(text: str) -> list[PipelineSpec]:

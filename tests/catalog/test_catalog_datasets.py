@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from catalog import Catalog, DatasetSpec, NotRegistered, PipelineSpec
+from catalog import Catalog, DatasetSpec, NotRegistered
 
 SPEC = DatasetSpec(
     name="training",
@@ -18,12 +17,6 @@ SPEC = DatasetSpec(
     expires=12,
     kept=True,
 )
-
-
-@pytest.fixture
-def registered(catalog: Catalog, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]) -> Catalog:
-    catalog.register(plant, compatible=refuses_nothing)
-    return catalog
 
 
 def test_a_dataset_comes_back_as_it_was_registered(registered: Catalog) -> None:

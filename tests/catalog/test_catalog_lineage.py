@@ -18,12 +18,6 @@ MakeStream = Callable[..., StreamSpec]
 MakeOperator = Callable[..., OperatorSpec]
 
 
-@pytest.fixture
-def registered(catalog: Catalog, plant: PipelineSpec, refuses_nothing: Compatible) -> Catalog:
-    catalog.register(plant, compatible=refuses_nothing)
-    return catalog
-
-
 def chain(length: int, make_stream: MakeStream, make_operator: MakeOperator) -> PipelineSpec:
     """s0 -> o0 -> s1 -> o1 -> ..."""
     return PipelineSpec(

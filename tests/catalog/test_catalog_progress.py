@@ -42,12 +42,6 @@ def rows(*numbers: int) -> list[tuple[int, int, dict[str, Any]]]:
     return [(0, number, row(number)) for number in numbers]
 
 
-@pytest.fixture
-def registered(catalog: Catalog, plant: PipelineSpec, refuses_nothing: Compatible) -> Catalog:
-    catalog.register(plant, compatible=refuses_nothing)
-    return catalog
-
-
 def test_a_run_is_visible_from_its_first_row_and_grows(registered: Catalog) -> None:
     registered.apply_progress(TOPIC, rows(0))
     first = registered.run("run-1")

@@ -34,12 +34,6 @@ def with_stream(pipeline: PipelineSpec, stream: StreamSpec) -> PipelineSpec:
     return replace(pipeline, streams=tuple(stream if one.name == stream.name else one for one in pipeline.streams))
 
 
-@pytest.fixture
-def registered(catalog: Catalog, plant: PipelineSpec) -> Catalog:
-    catalog.register(plant, compatible=must_keep_fields)
-    return catalog
-
-
 def test_a_stream_is_recorded_as_declared(registered: Catalog, plant: PipelineSpec) -> None:
     record = registered.stream("plant.sites")
     assert record.spec == replace(plant.streams[1], owner="plant-team", pipeline="plant")

@@ -13,10 +13,10 @@ import pytest
 from operators.engines import embedded
 from operators.execution.digest import digest_state, digest_stream
 from operators.execution.plan import Node, Plan, tasks_of
-from operators.execution.progress import progress_topic, state_topic
-from operators.execution.state import State
-from operators.execution.context import Context
+from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.execution.restore import restored_state
+from operators.execution.state import State
+from operators.execution.task import Context
 from operators.operator import Batch, Derived, Input, Output
 from streams.log import EmbeddedLog, Topic
 from streams.log.leases import owner_name
@@ -77,7 +77,9 @@ class Job:
         self.nodes[name] = Node(name, 1, (stream,), source=Source(name, stream, data, chunk))
 
     def add(self, operator: Any, **options: Any) -> Stream:
-        self.nodes[operator.name] = Node(operator.name, tasks_of(operator), operator.outputs, operator=operator, **options)
+        self.nodes[operator.name] = Node(
+            operator.name, tasks_of(operator), operator.outputs, operator=operator, **options
+        )
         for stream in operator.outputs:
             self.streams[stream.name] = stream
         for given in operator.inputs:
@@ -91,6 +93,7 @@ class Job:
             [Topic(s.name, s.partitions, compact=s.kind == "table") for s in self.streams.values()]
             + [Topic(progress_topic(n.name), n.tasks) for n in self.nodes.values()]
             + [Topic(state_topic(n.name), n.tasks, compact=True) for n in self.nodes.values()]
+            + [Topic(snapshot_topic(n.name), n.tasks) for n in self.nodes.values()]
         )
         return plan
 
@@ -107,7 +110,9 @@ class Job:
             now=lambda: 1_700_000_000 * SECOND,
         )
 
-    def run(self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any) -> embedded.RunReport:
+    def run(
+        self, *, until: embedded.Until | None = "caught-up", workers: int = 1, **options: Any
+    ) -> embedded.RunReport:
         plan = self.plan()
         context = self.context()
 

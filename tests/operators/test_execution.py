@@ -75,7 +75,9 @@ def totals(source, other, function_operator, mode="gathered"):
     from streams.schema import Schema
     from streams.stream import Stream
 
-    out = Stream("total", Schema(pa.schema([("fold", pa.int64()), ("at", pa.timestamp("us", "UTC"))])), time="at", partitions=1)
+    out = Stream(
+        "total", Schema(pa.schema([("fold", pa.int64()), ("at", pa.timestamp("us", "UTC"))])), time="at", partitions=1
+    )
 
     def step(batch, state):
         fold = int.from_bytes(state.raw("fold") or b"\0" * 8, "big")

@@ -77,7 +77,7 @@ def newest(right: list[Row], key: Any, time: int, *, exact: bool = True, toleran
     return max(matching)[1]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(left=rows, right=rows, seed=seeds, exact=st.booleans(), tolerance=st.none() | st.integers(0, 6))
 def test_asof_join_equals_oracle(
     left: list[Row], right: list[Row], seed: int, exact: bool, tolerance: int | None
@@ -91,7 +91,7 @@ def test_asof_join_equals_oracle(
     assert len(found) == len(left)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(left=rows, right=rows, seed=seeds, lateness=st.integers(0, 5))
 def test_asof_join_of_matches_only(left: list[Row], right: list[Row], seed: int, lateness: int) -> None:
     operator = join(LEFT, RIGHT, on="k", how="asof", to="p.out", kind="inner", broadcast=True, lateness=lateness)
@@ -120,7 +120,7 @@ def test_table_join_equals_oracle(left: list[Row], right: list[Row], seed: int, 
         assert [row["id"] for row in found] == list(range(len(left)))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     left=rows,
     right=rows,

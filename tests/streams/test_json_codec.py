@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -176,15 +178,11 @@ def test_base64_of_a_column_comes_back(values: list[bytes | None], start: int) -
     assert from_base64(to_base64(column)).to_pylist() == values[start:]
 
 
-@given(st.text(alphabet="AB=+/ -", max_size=9))
+@given(st.text(alphabet="AB=+/ -", max_size=9) | st.from_regex(r"[A=]{4}([A=]{4})?", fullmatch=True))
 @settings(max_examples=200, deadline=None)
-def test_base64_is_read_as_strictly_as_by_the_library(text: str) -> None:
-    import binascii
-
-    try:
-        expected = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
+def test_base64_is_read_with_whole_padding_and_nothing_else(text: str) -> None:
+    if re.fullmatch(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text):
+        assert from_base64(pa.array([text, "QQ=="])).to_pylist() == [base64.b64decode(text), b"A"]
+    else:
         with pytest.raises(pa.ArrowInvalid):
             from_base64(pa.array([text, "QQ=="]))
-    else:
-        assert from_base64(pa.array([text, "QQ=="])).to_pylist() == [expected, b"A"]

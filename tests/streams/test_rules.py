@@ -22,6 +22,7 @@ from streams.contract import (
     finite,
     future_rows,
     jump,
+    largest_lead,
     length,
     matches,
     none_of,
@@ -33,7 +34,6 @@ from streams.contract import (
     references,
     rule_from_dict,
     sums,
-    time_ceiling,
     unique,
 )
 from streams.schema import Schema
@@ -255,5 +255,5 @@ def test_rows_from_the_future_are_found_at_the_edge() -> None:
     with pytest.raises(ContractError, match="1 of 4 rows break not_future"):
         check_not_future(stream, rows, MICROS)
     check_not_future(stream, rows, MICROS + 1)
-    assert time_ceiling(stream) == 3_600_000_000
-    assert time_ceiling(readings()) is None
+    assert largest_lead(stream) == 3_600_000_000
+    assert largest_lead(readings()) == 24 * 3_600_000_000

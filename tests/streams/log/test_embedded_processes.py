@@ -253,6 +253,19 @@ def test_a_forked_child_reads_and_writes_through_the_same_object(log: EmbeddedLo
     assert numbers(log, "a", 0) == [1, 2, 3]
 
 
+def test_a_version_from_before_a_fork_is_old_in_the_child(log: EmbeddedLog) -> None:
+    version = log.version()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if log.version() != version else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert log.version() == version
+
+
 def test_a_writer_is_refused_in_a_forked_child(log: EmbeddedLog) -> None:
     writer = log.writer("parent/0")
     writer.append("a", 0, [None], [b"1"], ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.log import retention
 from streams.log.embedded import EmbeddedLog
-from streams.log.protocol import LogError, Topic, UnknownTopic
+from streams.log.layout import OFFSET_BITS
+from streams.log.protocol import Corrupt, LogError, Topic, UnknownTopic
 
 Pair = tuple[bytes, bytes | None]
 
@@ -157,11 +160,30 @@ def test_compacting_again_removes_nothing(log: EmbeddedLog) -> None:
     assert log.compact("table") == 0
 
 
+def test_a_compaction_leaves_alone_what_another_one_changed_since_it_looked(log: EmbeddedLog) -> None:
+    put(log, "table", 0, [(b"a", b"1"), (b"b", b"1"), (b"c", b"1"), (b"b", b"2")])
+    slot, end = retention._slots(log._database, Topic("table", 2, compact=True))[0]
+    row = slot << OFFSET_BITS
+    log.compact("table")
+    with log._database.writing() as connection:
+        assert retention._thin(connection, row, end, [row, row + 1]) == 0
+    assert pairs(log, "table", 0) == [(b"a", b"1"), (b"c", b"1"), (b"b", b"2")]
+
+
 def test_a_topic_that_is_not_compact_is_not_compacted(log: EmbeddedLog) -> None:
     with pytest.raises(LogError, match="not compact"):
         log.compact("forever")
     with pytest.raises(UnknownTopic):
         log.compact("missing")
+
+
+def test_damage_is_reported_with_its_topic_and_nothing_is_removed(log: EmbeddedLog) -> None:
+    put(log, "table", 0, [(b"a", b"1"), (b"a", b"2")])
+    with sqlite3.connect(log.path) as connection:
+        connection.execute("UPDATE block SET lengths = x'00'")
+    with pytest.raises(Corrupt, match="table"):
+        log.compact("table")
+    assert log.bounds("table")[0] == (0, 2)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
