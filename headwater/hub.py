@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -35,7 +36,7 @@ from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
 from streams.message import RowAddress
 from streams.publish import Publisher
-from streams.read import PartitionReader
+from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of, stream_of
 from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
@@ -115,8 +116,8 @@ class Hub:
         if publisher is None:
             registered, schema_id = self.publishable(name)
             publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-            self._publishers[name] = publisher
             self.catalog.observe("writes", self.config.service, name)
+            self._publishers[name] = publisher
         return publisher.publish(data)
 
     def publishable(self, name: str) -> tuple[Stream, int]:
@@ -178,14 +179,17 @@ class Hub:
         workers: int = 1,
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
+        on_gap: OnGap = "stop",
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
 
-        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run.
+        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
+        input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
+        CatalogBehind if the run is complete and only the catalog could not follow.
         """
         self.register(pipeline)
         plan = self.plan(pipeline)
-        context = self.context(plan)
+        context = replace(self.context(plan), on_gap=on_gap)
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
         def look_after() -> None:
@@ -194,7 +198,7 @@ class Hub:
             if watch is not None:
                 watch()
 
-        try:
+        with platform.following(self.catalog, self.log):
             return embedded.run(
                 plan,
                 context,
@@ -205,8 +209,6 @@ class Hub:
                 watch=look_after,
                 prepare=self._prepare,
             )
-        finally:
-            self.sync()
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""
@@ -379,8 +381,6 @@ class Hub:
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""
-        from dataclasses import replace
-
         hub = Hub(self.config, clock=self.clock)
         hub._schemas.update(self._schemas)
         return replace(context, log=hub.log, schema=hub.schema, owner=owner_name())
