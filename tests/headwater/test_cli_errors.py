@@ -103,11 +103,22 @@ def test_an_error_without_place_or_advice_is_shorter(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: It is so\n"
 
 
-def test_a_reader_that_goes_away_is_no_error_message(plant: Plant) -> None:
-    ran = called(plant.folder, "set -o pipefail; headwater tail plant.readings -n 288 --follow | head -n 2")
-    assert ran.returncode == 141
-    assert len(ran.stdout.splitlines()) == 2
-    assert ran.stderr == ""
+@pytest.mark.parametrize("options", [["--follow"], ["--json"], []])
+def test_a_reader_that_goes_away_is_no_error_message(plant: Plant, options: list[str]) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "headwater", "tail", "plant.readings", *options],
+        cwd=plant.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    told = running.stderr.read()
+    assert running.wait(timeout=60) == 141
+    assert told == ""
 
 
 def test_version(plant: Plant) -> None:
