@@ -21,6 +21,7 @@ from streams.message import RowAddress
 from streams.rules import between
 from streams.stream import Stream
 from streams.trace import trace
+from tests.lineage.compare import check_rebuilt
 from tests.lineage.rows import ROWS, Copy, kept, source_rows, summed, table
 
 NUMBERS = [(n % 3, 1, n) for n in range(12)]
@@ -110,6 +111,23 @@ def test_a_mended_row_leads_to_where_it_was_published_again(hub: Hub) -> None:
     (source,) = hub.trace(rows.row(-1)).sources()
     assert source.stream == "p.valid.retry"
     assert source.maker.producer == "service:python"
+
+
+def test_a_replayed_row_leads_through_the_quarantine_to_the_row_that_broke_the_rule(hub: Hub) -> None:
+    p = plant_pipeline()
+    ran(hub, p, s=rows_of("s"))
+    bad = hub.read("p.valid.quarantine").row(0)
+    assert hub.replay_quarantine("p.valid", fix={"n": 1}, limit=1).sent == 1
+    hub.run(p, until="caught-up")
+    found = hub.trace(hub.read("p.valid").row(-1))
+    assert [row.stream for row in found] == ["p.valid", "p.valid.retry", "p.valid.quarantine", "p.s"]
+    assert bad.address in found.rows
+    (source,) = found.sources()
+    assert source.values is not None
+    assert source.values["id"] == bad["id"]
+    again = hub.impact(source.address)
+    assert [one.stream for one in again.streams] == ["p.valid.quarantine", "p.valid.retry", "p.valid", "p.joined"]
+    check_rebuilt(hub, hub.config.workspace / "fresh.db")
 
 
 def test_the_row_of_a_source_says_which(hub: Hub) -> None:
