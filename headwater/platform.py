@@ -122,8 +122,8 @@ def pump(catalog: Catalog, log: Log) -> None:
                 raise CatalogError(
                     f"The log has {known} changes of its catalog, this catalog has {catalog.last_change()}",
                     where=CHANGES,
-                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from the "
-                    "log; register what was registered here meanwhile again.",
+                    fix="It is an old copy or another log's catalog. `headwater catalog rebuild` makes it anew from "
+                    "the log; register what was registered here meanwhile again.",
                 )
             fresh = [(id, change) for id, change in waiting if id > known]
             if fresh:

@@ -16,8 +16,8 @@ from headwater import Hub, Pipeline
 from headwater.render import shortened
 from operators.engines import embedded
 from streams.address import BadAddress, NoSuchRow, parse_address
-from streams.log.protocol import Log
-from streams.message import RowAddress
+from streams.log.protocol import Corrupt, Log
+from streams.message import PARENTS, RowAddress
 from streams.rules import between
 from streams.stream import Stream
 from streams.trace import trace
@@ -326,6 +326,20 @@ def test_a_message_of_somebody_else_is_unattributed(hub: Hub) -> None:
     assert found[found.root].ending == "unattributed"
     assert found[found.root].values is not None
     assert "somebody who did not say who" in shown(found)
+
+
+def test_damaged_parents_are_reported_with_their_place(hub: Hub) -> None:
+    p = Pipeline("p", partitions=1)
+    p.filter(p.stream("s", ROWS, key="key", time="at"), lambda rows: np.asarray(rows["n"]) > 1, reads=["n"], to="out")
+    ran(hub, p, s=rows_of("s"))
+    message = hub.log.read("p.out", 0, 0)
+    damaged = tuple((name, value[:-4] if name == PARENTS else value) for name, value in message.headers[0])
+    writer = hub.log.writer("p.out/0")
+    writer.append("p.out", 0, [None], message.values, damaged)
+    writer.commit()
+    writer.close()
+    with pytest.raises(Corrupt, match=r"parents header cannot be decoded \[p\.out 0:1\]"):
+        hub.trace("p.out 0:1:0")
 
 
 @pytest.mark.parametrize("text", ["", "p.joined", "p.joined 0", "p.joined 0:1", "p.joined 0:1:x", "0:1:2", "a b 0:1:2"])
