@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HeadwaterError(Exception):
     """What was wrong, where, and what to do about it.
@@ -19,6 +21,16 @@ class HeadwaterError(Exception):
         place = f" [{where}]" if where else ""
         advice = f" {fix}" if fix else ""
         super().__init__(f"{what}{place}{advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel between processes, also those whose subclass is made from other arguments.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[HeadwaterError], args: tuple[Any, ...], attributes: dict[str, Any]) -> HeadwaterError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class CatalogError(HeadwaterError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,12 +17,14 @@ from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
 from headwater.dataset import Dataset
+from headwater.files import PublishedFile, publish_file
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
+from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -33,7 +36,7 @@ from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
 from streams.message import RowAddress
 from streams.publish import Publisher
-from streams.read import PartitionReader
+from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of, stream_of
 from streams.rows import Row, Rows, read_rows, rows_of
 from streams.schema import Schema
@@ -73,7 +76,7 @@ class Hub:
         pipeline.plan()
         spec = platform.complete(pipeline)
         if dry_run:
-            return self.catalog.difference(spec)
+            return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
         self.log.create(platform.topics(pipeline))
         self._streams.clear()
@@ -81,12 +84,20 @@ class Hub:
         platform.pump(self.catalog, self.log)
         return registration
 
-    def register_stream(self, stream: Stream, *, document: str | None = None) -> None:
-        """Register one stream by itself, outside of any pipeline."""
-        self.catalog.register_stream(spec_of(stream, document=document), compatible=compatible)
-        self.log.create([platform.topic_of(stream)])
-        self._streams.pop(stream.name, None)
-        platform.pump(self.catalog, self.log)
+    def register_stream(
+        self, stream: Stream, *, document: str | None = None, dry_run: bool = False
+    ) -> list[Difference]:
+        """Register one stream by itself, outside of any pipeline; gives what that changed, or with `dry_run` would
+        change. `document` is the text of its contract file. Incompatible as for `register`."""
+        spec = spec_of(stream, document=document)
+        differences = self.catalog.stream_difference(spec, compatible=compatible)
+        if not dry_run:
+            self.catalog.register_stream(spec, compatible=compatible)
+            self.log.create([platform.topic_of(stream)])
+            self._streams.pop(stream.name, None)
+            self._publishers.pop(stream.name, None)
+            platform.pump(self.catalog, self.log)
+        return differences
 
     def stream(self, name: str) -> Stream:
         """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
@@ -103,11 +114,22 @@ class Hub:
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self._registered(name)
+            registered, schema_id = self.publishable(name)
             publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-            self._publishers[name] = publisher
             self.catalog.observe("writes", self.config.service, name)
+            self._publishers[name] = publisher
         return publisher.publish(data)
+
+    def publishable(self, name: str) -> tuple[Stream, int]:
+        """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
+        operator, a source or the platform itself writes it."""
+        stream, schema_id = self._registered(name)
+        platform.refuse_written(self.catalog, stream)
+        return stream, schema_id
+
+    def publish_file(self, stream: Stream | str, path: str | Path, *, again: bool = False) -> PublishedFile:
+        """Publish the rows of a file, all or none, each content once. See headwater.files.publish_file."""
+        return publish_file(self, stream if isinstance(stream, str) else stream.name, path, again=again)
 
     def read(
         self,
@@ -157,14 +179,17 @@ class Hub:
         workers: int = 1,
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
+        on_gap: OnGap = "stop",
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
 
-        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run.
+        RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
+        input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
+        CatalogBehind if the run is complete and only the catalog could not follow.
         """
         self.register(pipeline)
         plan = self.plan(pipeline)
-        context = self.context(plan)
+        context = replace(self.context(plan), on_gap=on_gap)
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
         def look_after() -> None:
@@ -173,7 +198,7 @@ class Hub:
             if watch is not None:
                 watch()
 
-        try:
+        with platform.following(self.catalog, self.log):
             return embedded.run(
                 plan,
                 context,
@@ -184,8 +209,6 @@ class Hub:
                 watch=look_after,
                 prepare=self._prepare,
             )
-        finally:
-            self.sync()
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""
@@ -212,6 +235,12 @@ class Hub:
         catalog's changes to the stream `headwater.catalog`."""
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
+
+    def status(self, operators: Iterable[str] | None = None) -> list[OperatorStatus]:
+        """How far the registered operators and sources have come, what they took and made, and who works on them; the
+        catalog is brought up to date first."""
+        self.sync()
+        return operator_statuses(self, operators)
 
     def rebuild(self) -> int:
         """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
@@ -352,8 +381,6 @@ class Hub:
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""
-        from dataclasses import replace
-
         hub = Hub(self.config, clock=self.clock)
         hub._schemas.update(self._schemas)
         return replace(context, log=hub.log, schema=hub.schema, owner=owner_name())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from catalog import Catalog, CatalogError, PipelineSpec
+from catalog.errors import HeadwaterError
 from operators.execution.plan import Node
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
-from streams.log import Log, Topic
+from streams.log import Corrupt, Log, Topic
+from streams.publish import PublishError
 from streams.register import spec_of
 from streams.schema import Schema
 from streams.stream import Stream
@@ -33,6 +38,10 @@ PROGRESS = pa.schema(
     ]
 )
 _STATE = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("value", pa.binary())])
+
+
+class CatalogBehind(CatalogError):
+    """What was done is in the log; the catalog could not follow and does not show it yet."""
 
 
 def progress_stream(node: Node) -> Stream:
@@ -107,6 +116,44 @@ def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str
     return found
 
 
+@contextmanager
+def following(catalog: Catalog, log: Log) -> Iterator[None]:
+    """What is done meanwhile is brought to the catalog at the end, however it ended. CatalogBehind if only that failed;
+    an error before it is the one that is told, with a note."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            pump(catalog, log)
+            follow(catalog, log)
+        except HeadwaterError as problem:
+            error.add_note(f"The catalog does not show this run yet: {problem}")
+        raise
+    try:
+        pump(catalog, log)
+        follow(catalog, log)
+    except HeadwaterError as problem:
+        raise CatalogBehind(
+            f"The run is complete, but the catalog does not show it yet: {problem.what}",
+            where=problem.where,
+            fix=f"{problem.fix or ''} The next run brings it up to date, as does hub.sync().".strip(),
+        ) from problem
+
+
+def refuse_written(catalog: Catalog, stream: Stream) -> None:
+    """PublishError if the stream is not for services to publish to: rows of a second writer have no place in the order
+    that the first one's watermarks promise."""
+    writer = catalog.writer_of(stream.name)
+    if writer is None and stream.role not in ("progress", "state", "platform"):
+        return
+    kind = "source" if writer and writer.endswith(".source") else "operator"
+    raise PublishError(
+        f"The stream is written by the {kind} {writer}" if writer else "The stream is written by the platform itself",
+        where=stream.name,
+        fix="Publish to a stream that it reads, or to a new one.",
+    )
+
+
 def pump(catalog: Catalog, log: Log) -> None:
     """Append the catalog's waiting changes to the stream `headwater.catalog`, each once. CatalogError if the stream
     has changes that the catalog lacks: it is then not this log's catalog, or an old copy of it."""
@@ -139,7 +186,7 @@ def pump(catalog: Catalog, log: Log) -> None:
 def last_change(log: Log) -> int:
     """The number of the newest change in the stream `headwater.catalog`; 0 if it has none."""
     newest = log.last(CHANGES, 0)
-    return int(orjson.loads(newest.values[-1] or b"{}")["id"]) if len(newest) else 0
+    return int(_json(newest.values[-1], CHANGES, 0, newest.offsets[-1])["id"]) if len(newest) else 0
 
 
 def follow(catalog: Catalog, log: Log) -> int:
@@ -156,7 +203,7 @@ def follow(catalog: Catalog, log: Log) -> int:
                 if not len(fetched):
                     break
                 rows += [
-                    (partition, offset, orjson.loads(value or b"{}"))
+                    (partition, offset, _json(value, topic, partition, offset))
                     for offset, value in zip(fetched.offsets, fetched.values, strict=True)
                 ]
                 position = fetched.next
@@ -173,7 +220,22 @@ def rebuild(catalog: Catalog, log: Log) -> int:
     changes = []
     position = 0
     while len(fetched := log.read(CHANGES, 0, position)):
-        changes += [orjson.loads(value or b"{}")["change"] for value in fetched.values]
+        changes += [
+            _json(value, CHANGES, 0, offset)["change"]
+            for offset, value in zip(fetched.offsets, fetched.values, strict=True)
+        ]
         position = fetched.next
     catalog.apply_changes(changes)
     return catalog.last_change() - before + follow(catalog, log)
+
+
+def _json(value: bytes | None, topic: str, partition: int, offset: int) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = orjson.loads(value or b"")
+    except ValueError as error:
+        raise Corrupt(
+            f"A message of the platform's own is damaged ({error})",
+            where=f"{topic} {partition}:{offset}",
+            fix="Restore the log from a copy; what comes before it is in the catalog.",
+        ) from error
+    return found

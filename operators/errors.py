@@ -13,3 +13,9 @@ class StepFailed(HeadwaterError):
 
 class WrongOutput(StepFailed):
     """A step gave back rows that do not fit the stream they are for."""
+
+
+class TaskFailed(HeadwaterError):
+    """A task met an error that nobody foresaw, outside of its step. It has stopped; its input stays where it was."""
+
+    exit_code = 8

@@ -62,7 +62,7 @@ class Call:
             raise StepFailed(
                 f"The function raised {type(error).__name__}: {error}.",
                 where=where,
-                fix="Nothing of this step was written; repair the function and run it again.",
+                fix="Nothing of this step was written: mend the function, or the rows that it cannot take.",
             ) from error
 
     def rows(self, rows: pa.RecordBatch, addresses: Addresses | None) -> tuple[pa.RecordBatch, IntArray | None]:

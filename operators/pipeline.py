@@ -12,7 +12,7 @@ from catalog.specs import Codec, Kind
 from operators.clean import clean
 from operators.execution.failure import failed_stream
 from operators.execution.plan import Node, OnError, Plan, PlanError, tasks_of
-from operators.execution.task import state_version_of
+from operators.execution.restore import state_version_of
 from operators.filter import filter as filter_rows
 from operators.join import join
 from operators.map import map as map_rows

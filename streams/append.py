@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from streams.codecs import codec
 from streams.keys import key_bytes
-from streams.log.protocol import Writer
 from streams.message import LAST, PARENTS, PRODUCER, RUN, SCHEMA, TASK, WATERMARK, Headers, pack_int
 from streams.parents import Addresses, Parents, encode_parents
+from streams.staging import Appends
 from streams.stream import Stream
 
 #: A message carries at most about this many bytes of rows, well under Kafka's default limit of 1 MiB.
@@ -26,7 +26,7 @@ class Appender:
     """
 
     def __init__(
-        self, writer: Writer, stream: Stream, schema_id: int, *, producer: str, task: str = "", run: str = ""
+        self, writer: Appends, stream: Stream, schema_id: int, *, producer: str, task: str = "", run: str = ""
     ) -> None:
         self.stream = stream
         self._writer = writer

@@ -5,15 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.codecs import Codec, codec
+from catalog import NotRegistered
+from streams.codecs import Codec, Undecodable, codec
 from streams.contract import largest_lead
 from streams.evolution import project
-from streams.log.protocol import Corrupt, Log
+from streams.log.protocol import Corrupt, Log, LogError
 from streams.message import (
     BEGINNING,
     END,
@@ -29,13 +31,19 @@ from streams.message import (
 )
 from streams.message import header as header_of
 from streams.parents import Addresses
-from streams.schema import Schema
+from streams.schema import Schema, SchemaError
 from streams.stream import Stream
 
 Times = npt.NDArray[np.int64]
 
 #: Messages of other people's making carry no batch boundaries: they are cut after so many rows at the latest.
 LARGEST_FOREIGN_BATCH = 10_000
+
+OnGap = Literal["stop", "skip"]
+
+
+class RowsGone(LogError):
+    """Messages were removed from the log before a reader that was to go on there had read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,10 @@ class PartitionReader:
     `columns` are the fields to hand out (all by default). `outside` says that the stream is not written by an
     operator or source: then its bounds come from its event times and declared lateness, continued
     from `watermark` and `seen`. Damaged messages come as an `Arrived` with `failure` set and no rows.
+
+    A new reader begins with what is there. One that was there before (`resumed`, or by an earlier `fetch`) raises
+    RowsGone if retention was faster than it, or with on_gap="skip" notes in `gaps` the offsets [first, end) that are
+    gone. A table may lose older rows of a key: that is no gap.
     """
 
     def __init__(
@@ -107,11 +119,16 @@ class PartitionReader:
         outside: bool = False,
         watermark: int = BEGINNING,
         seen: int = BEGINNING,
+        resumed: bool = False,
+        on_gap: OnGap = "stop",
     ) -> None:
         self.stream = stream
         self.partition = partition
         self.position = position
         self.at_end = False
+        self.gaps: list[tuple[int, int]] = []
+        self._resumed = resumed
+        self._on_gap = on_gap
         self._log = log
         self._schemas = schemas
         self.outside = outside
@@ -125,7 +142,7 @@ class PartitionReader:
 
     def fetch(self, max_bytes: int = 4 << 20, *, until: int | None = None) -> list[Arrived]:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
-        before that offset."""
+        before that offset. RowsGone."""
         while True:
             fetched = self._read(max_bytes, until)
             found = self._cut(fetched)
@@ -141,6 +158,9 @@ class PartitionReader:
 
     def _read(self, max_bytes: int, until: int | None) -> Fetched:
         fetched = self._log.read(self.stream.name, self.partition, self.position, max_bytes=max_bytes)
+        if (fetched.offsets[0] if len(fetched) else fetched.next) > self.position:
+            self._look_at_gap()
+        self._resumed = True
         if until is None or not len(fetched) or fetched.offsets[-1] < until:
             return fetched
         count = bisect_left(fetched.offsets, until)
@@ -152,6 +172,21 @@ class PartitionReader:
             fetched.headers[:count],
             until,
         )
+
+    def _look_at_gap(self) -> None:
+        first = self._log.bounds(self.stream.name)[self.partition][0]
+        if first <= self.position:
+            return
+        if self._resumed and self.stream.kind != "table":
+            if self._on_gap == "stop":
+                raise RowsGone(
+                    f"The messages at offsets {self.position} to {first - 1} were removed before they were read",
+                    where=f"{self.stream.name} {self.partition}",
+                    fix="Retention took them: give the stream a longer one. To go on without them, run once with "
+                    "on_gap='skip', which is recorded; a subscriber subscribes again.",
+                )
+            self.gaps.append((self.position, first))
+        self.position = first
 
     def decode(self, fetched: Fetched) -> pa.RecordBatch:
         """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
@@ -216,8 +251,7 @@ class PartitionReader:
                 where=f"{self.stream.name} {self.partition}:{first}"
                 + (f" to {end - 1}" if end - first > 1 else "")
                 + (f", {error.where}" if error.where else ""),
-                fix="The message stays in the log. Declare on_error='quarantine' on the operator to go on without it, "
-                "or republish the rows and move on." + (f" {error.fix}" if error.fix else ""),
+                fix=f"{error.fix} It stays in the log: restore it from a copy, or read around it (ranges=).".strip(),
             )
             rows = _no_rows(self._reader)
             times = event_times(rows, self.stream.time)
@@ -267,7 +301,7 @@ class PartitionReader:
             value = fetched.values[start]
             if value is None:
                 return _no_rows(self._reader)
-            return project(self._codec(self._schema_id(fetched, start)).decode([value]), self._reader)
+            return self._projected(self._schema_id(fetched, start), [value], fetched.offsets[start : start + 1])
         parts = []
         for first, after, schema_id in self._schema_runs(fetched, start, stop):
             values = [value for value in fetched.values[first:after] if value is not None]
@@ -277,10 +311,29 @@ class PartitionReader:
                     where=self.stream.name,
                     fix="Only tables may hold such messages (a removed key).",
                 )
-            parts.append(project(self._codec(schema_id).decode(values), self._reader))
+            parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
         if len(parts) == 1:
             return parts[0]
         return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+    def _projected(self, schema_id: int, values: Sequence[bytes], offsets: Sequence[int]) -> pa.RecordBatch:
+        """The rows in these values, through the reader's schema. Corrupt, which names the offset where it can."""
+        try:
+            return project(self._codec(schema_id).decode(values), self._reader)
+        except Undecodable as error:
+            offset = offsets[error.index]
+            raise Corrupt(error.what, where=f"offset {offset}" if len(offsets) > 1 else None, fix=error.fix) from error
+        except SchemaError as error:
+            raise Corrupt(
+                f"Rows of schema {schema_id} do not fit the stream: {error.what}",
+                where=error.where,
+                fix="They were written for another stream, or before an incompatible change.",
+            ) from error
+        except NotRegistered as error:
+            raise Corrupt(
+                f"A message names schema {schema_id}, which the catalog does not hold",
+                fix="It was written by a program that uses another catalog or registry.",
+            ) from error
 
     def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
         """Runs of messages with one schema: first, last + 1, schema id."""
@@ -332,4 +385,4 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-__all__ = ["BEGINNING", "END", "Arrived", "PartitionReader", "event_times"]
+__all__ = ["BEGINNING", "END", "Arrived", "OnGap", "PartitionReader", "RowsGone", "event_times"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from catalog.errors import HeadwaterError
+from operators.errors import TaskFailed
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
 from operators.execution.source_task import SourceTask
@@ -17,13 +18,17 @@ logger = logging.getLogger(__name__)
 
 #: A lease not renewed for so many seconds may be taken over.
 LEASE_SECONDS = 10.0
+#: So often in a row the log may be busy (each time for as long as the log waits) before a task gives up.
 BUSY_ATTEMPTS = 5
 
 
 class Worker:
     """Runs tasks of a plan. `leases` None means that this worker is the only one; otherwise it takes its share among
     all workers that are announced, or `planned` to come. `number` spreads the tasks of one operator over workers.
-    With `max_wait` a task goes on after so many seconds without an input that brings nothing."""
+    With `max_wait` a task goes on after so many seconds without an input that brings nothing.
+
+    A task that stops with an error is in `failed` and does nothing more, here or on another worker of the run.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class Worker:
         planned: int = 1,
     ) -> None:
         self.tasks: dict[str, Task | SourceTask] = {}
-        self.failed: dict[str, Exception] = {}
+        self.failed: dict[str, HeadwaterError] = {}
         self._plan = plan
         self._context = context
         self._leases = leases
@@ -46,6 +51,7 @@ class Worker:
         self._next_claim = 0.0
         self._busy: dict[str, int] = {}
         self._moved: dict[str, float] = {}
+        self._stopped: list[Task | SourceTask] = []
 
     def run_pass(self, *, stop: Callable[[], bool] = lambda: False) -> bool:
         """Claim tasks if it is time to, and give every task one transaction. True if anything happened."""
@@ -56,12 +62,14 @@ class Worker:
             happened |= self._work(name)
         return happened
 
-    def force(self, *, outside_only: bool) -> bool:
+    def force(self, *, outside_only: bool, without: Iterable[str] = ()) -> bool:
         """Let one task go on without the channels that it waits for. With `outside_only`, only a task that waits
-        for a stream written from outside."""
+        for a stream written from outside. Tasks behind one that failed (here, or `without` on other workers) wait for
+        what it will write in the next run."""
+        waiting = self._plan.downstream_of({*self.failed, *without})
         for name in self._plan.tasks():
             task = self.tasks.get(name)
-            if not isinstance(task, Task) or not task.has_queued():
+            if not isinstance(task, Task) or name in waiting or not task.has_queued():
                 continue
             if outside_only and not task.waits_for_outside():
                 continue
@@ -69,10 +77,22 @@ class Worker:
                 return True
         return False
 
+    def claim_due(self) -> bool:
+        """True if it is time to look for tasks to claim, to renew leases, or to go on without an idle input."""
+        return monotonic() >= self._next_claim
+
     def close(self) -> None:
         """Give all tasks up."""
-        for name in list(self.tasks):
-            self._drop(name, release=True)
+        held = [*self.tasks.values(), *self._stopped]
+        self.tasks.clear()
+        self._stopped.clear()
+        orderly = True
+        for task in held:
+            # A busy log need not be waited for once a task: leases run out by themselves.
+            if orderly:
+                orderly = self._give_up(task, release=True)
+            else:
+                self._abort(task)
 
     def _claim(self) -> bool:
         now = monotonic()
@@ -81,26 +101,40 @@ class Worker:
         self._next_claim = now + LEASE_SECONDS / 5
         names = [name for name in self._plan.tasks() if name not in self.failed]
         if self._leases is None:
-            missing: Sequence[str] = [name for name in names if name not in self.tasks]
-            started = [self._start(name) for name in missing]
-            return any(started)
+            missing = [name for name in names if name not in self.tasks]
+            for name in missing:
+                self._start(name)
+            return bool(missing)
+        try:
+            return self._claim_share(names, self._leases)
+        except LogBusy as error:
+            if self._attempts("leases") >= BUSY_ATTEMPTS:
+                raise
+            logger.warning("%s; trying again", error)
+            return True
+
+    def _claim_share(self, names: list[str], leases: Leases) -> bool:
         owner = self._context.owner
-        self._leases.announce(owner, LEASE_SECONDS)
-        self._leases.renew(owner, LEASE_SECONDS)
-        workers = sorted(set(self._leases.workers()) | {owner})
+        leases.announce(owner, LEASE_SECONDS)
+        leases.renew(owner, LEASE_SECONDS)
+        workers = sorted(set(leases.workers()) | {owner})
         count = max(len(workers), self._planned)
         share = -(-len(self._plan.tasks()) // count)
         while len(self.tasks) > share:
             self._drop(next(reversed(self.tasks)), release=True)
         happened = False
-        for name in sorted(names, key=lambda name: (names.index(name) - self._number) % count):
+        # Those put off come first: their leases are held here, nobody else can start them.
+        turn = {name: (name not in self._busy, (place - self._number) % count) for place, name in enumerate(names)}
+        for name in sorted(names, key=turn.__getitem__):
             if len(self.tasks) >= share:
                 break
-            if name not in self.tasks and self._leases.claim(name, owner, LEASE_SECONDS):
-                happened |= self._start(name)
+            if name not in self.tasks and leases.claim(name, owner, LEASE_SECONDS):
+                self._start(name)
+                happened = True
+        self._busy.pop("leases", None)
         return happened
 
-    def _start(self, name: str) -> bool:
+    def _start(self, name: str) -> None:
         operator, number = task_of(name)
         node = self._plan.nodes[operator]
         task: Task | SourceTask
@@ -110,12 +144,13 @@ class Worker:
             task = Task(node, number, self._plan, self._context)
         try:
             task.start()
-        except HeadwaterError as error:
-            self._fail(name, error)
-            return False
-        self.tasks[name] = task
-        self._moved[name] = monotonic()
-        return True
+        except LogBusy as error:
+            self._put_off(task, error)
+        except Exception as error:
+            self._fail(task, error)
+        else:
+            self.tasks[name] = task
+            self._moved[name] = monotonic()
 
     def _work(self, name: str, *, force: bool = False) -> bool:
         task = self.tasks[name]
@@ -129,35 +164,61 @@ class Worker:
             self._drop(name, release=False)
             return True
         except LogBusy as error:
-            return self._retry(name, error)
+            self._put_off(task, error)
+            return True
         except Exception as error:
-            self._fail(name, error)
+            self._fail(task, error)
             return True
         self._busy.pop(name, None)
         if happened:
             self._moved[name] = monotonic()
         return happened
 
-    def _retry(self, name: str, error: LogBusy) -> bool:
-        attempt = self._busy[name] = self._busy.get(name, 0) + 1
+    def _put_off(self, task: Task | SourceTask, error: LogBusy) -> None:
+        """The task starts anew from its last commit in the next pass; after some attempts it fails."""
+        attempt = self._attempts(task.name)
         if attempt >= BUSY_ATTEMPTS:
-            self._fail(name, error)
-            return True
-        logger.warning("%s: %s; trying again (%d of %d)", name, error, attempt, BUSY_ATTEMPTS)
-        self._drop(name, release=False)
-        return self._start(name)
+            self._fail(task, error)
+            return
+        logger.warning("%s: %s; trying again (%d of %d)", task.name, error, attempt, BUSY_ATTEMPTS - 1)
+        self.tasks.pop(task.name, None)
+        self._abort(task)
+        self._next_claim = 0.0
 
-    def _fail(self, name: str, error: Exception) -> None:
-        logger.error("%s has stopped: %s", name, error)
-        self.failed[name] = error
-        if name in self.tasks:
-            self._drop(name, release=False)
+    def _attempts(self, name: str) -> int:
+        self._busy[name] = self._busy.get(name, 0) + 1
+        return self._busy[name]
+
+    def _fail(self, task: Task | SourceTask, error: Exception) -> None:
+        if not isinstance(error, HeadwaterError):
+            logger.exception("%s met an error that nobody foresaw", task.name, exc_info=error)
+            error = TaskFailed(
+                f"{type(error).__name__}: {error}",
+                where=task.name,
+                fix="Nothing was lost: mend the cause, which the program's log shows, and run again.",
+            )
+        logger.error("%s has stopped: %s", task.name, error)
+        self.failed[task.name] = error
+        self.tasks.pop(task.name, None)
+        # Its lease is kept until the worker closes, so that no other worker fails at the same.
+        self._abort(task)
+        self._stopped.append(task)
 
     def _drop(self, name: str, *, release: bool) -> None:
-        task = self.tasks.pop(name)
+        self._give_up(self.tasks.pop(name), release=release)
+
+    def _give_up(self, task: Task | SourceTask, *, release: bool) -> bool:
         try:
             task.close()
             if release and self._leases is not None:
-                self._leases.release(name, self._context.owner)
+                self._leases.release(task.name, self._context.owner)
         except HeadwaterError as error:
-            logger.warning("%s could not be given up in order: %s", name, error)
+            logger.warning("%s could not be given up in order: %s", task.name, error)
+            return False
+        return True
+
+    def _abort(self, task: Task | SourceTask) -> None:
+        try:
+            task.abort()
+        except HeadwaterError as error:
+            logger.warning("%s could not be aborted in order: %s", task.name, error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -12,20 +13,28 @@ from operators.execution.progress import merged_ranges
 from operators.operator import Output
 from streams.append import Appender
 from streams.keys import split
-from streams.log.protocol import Placed, Writer
+from streams.log.protocol import Placed
 from streams.parents import Addresses, OffsetRange, Parents, ranges_of
+from streams.staging import Appends, Staging
 from streams.stream import Stream
 
 
 class Emission:
-    """Collects what one transaction of a task writes to its output streams.
+    """Collects what one transaction of a task writes to its output streams; the appenders append to `staging`.
 
-    `partition` is the task's own partition if it keeps its rows there, None if rows go to the partition of their key.
+    Rows of a task that keeps its partition go to the partition of its number, others to that of their key.
     """
 
     def __init__(
-        self, appenders: dict[str, Appender], number: int, *, keeps_partition: bool, parents: bool = True
+        self,
+        staging: Staging,
+        appenders: dict[str, Appender],
+        number: int,
+        *,
+        keeps_partition: bool,
+        parents: bool = True,
     ) -> None:
+        self._staging = staging
         self._appenders = appenders
         self._number = number
         self._keeps_partition = keeps_partition
@@ -33,8 +42,21 @@ class Emission:
         self.rows: dict[str, int] = {}
         self.spans: list[tuple[Any, ...]] = []
 
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """What is emitted meanwhile counts if there is no error; otherwise it is as if it had never been."""
+        rows, spans = dict(self.rows), len(self.spans)
+        try:
+            with self._staging.all_or_none():
+                yield
+        except BaseException:
+            self.rows = rows
+            del self.spans[spans:]
+            raise
+
     def emit(self, output: Output, bound: int) -> None:
-        """Append the rows, split by partition, each with its parents."""
+        """Append the rows, split by partition, each with its parents; within `all_or_none`. WrongOutput or SchemaError
+        if they do not fit."""
         appender = self._appenders.get(output.stream)
         if appender is None:
             raise WrongOutput(
@@ -82,7 +104,7 @@ def made_ranges(placed: Iterable[Placed]) -> list[list[Any]]:
 
 
 def appenders_for(
-    outputs: Iterable[Stream], writer: Writer, schema_ids: dict[str, int], *, producer: str, task: str, run: str
+    outputs: Iterable[Stream], writer: Appends, schema_ids: dict[str, int], *, producer: str, task: str, run: str
 ) -> dict[str, Appender]:
     return {
         stream.name: Appender(writer, stream, schema_ids[stream.name], producer=producer, task=task, run=run)

@@ -35,15 +35,38 @@ class Failure:
     fix: str
 
     @classmethod
-    def of(cls, operator: str, batch: Arrived, error: Exception) -> Failure:
-        what = error.what if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
-        advice = error.fix if isinstance(error, HeadwaterError) and error.fix else "Mend the operator or the rows"
-        return cls(
-            f"{operator} failed on {batch.rows.num_rows} rows: {what}",
-            f"{batch.stream} {batch.partition}:{batch.first} to {batch.end - 1}",
-            f"{advice} and run again: the task goes on from here. "
-            "With on_error='quarantine' it would go on without this batch.",
-        )
+    def at_batch(cls, operator: str, batch: Arrived, error: Exception) -> Failure:
+        """The step, or reading the batch, failed."""
+        last = f" to {batch.end - 1}" if batch.end - batch.first > 1 else ""
+        rows = f", {batch.rows.num_rows} rows" if batch.rows.num_rows else ""
+        where = f"{batch.stream} {batch.partition}:{batch.first}{last}{rows}"
+        if isinstance(error, Corrupt) and error.where:
+            where = error.where
+        fix = f"{_advice(error)} Then run again: nothing was lost, the task goes on from here."
+        if may_be_quarantined(error):
+            fix += " With on_error='quarantine' it would list the batch and go on without it."
+        return cls(f"{operator} failed: {_told(error)}", where, fix)
+
+    @classmethod
+    def at_tick(cls, operator: str, task: str, error: Exception) -> Failure:
+        """The step failed on a tick, or on the last one at the end of its input."""
+        fix = f"{_advice(error)} Then run again: nothing was lost, the tick comes again."
+        return cls(f"{operator} failed at a tick: {_told(error)}", task, fix)
+
+
+def _told(error: Exception) -> str:
+    said = error.what if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
+    return said.rstrip(".")
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, HeadwaterError) and error.fix:
+        return error.fix
+    if isinstance(error, MemoryError):
+        return "Give the process more memory, or have the step make less at once."
+    if isinstance(error, OSError):
+        return "See that what the step reads or writes is there; better, let it read streams alone."
+    return "Mend the operator or the rows."
 
 
 def failed_stream(operator: str, partitions: int) -> Stream:

@@ -16,7 +16,7 @@ from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
 from streams.message import BEGINNING, END
 from streams.parents import joined
-from streams.read import Arrived, PartitionReader
+from streams.read import Arrived, OnGap, PartitionReader
 from streams.schema import Schema
 
 #: A reader stops fetching ahead when so many bytes of one partition wait for their turn.
@@ -58,11 +58,13 @@ class Inputs:
         log: Log,
         schemas: Callable[[int], Schema],
         last: Progress | None,
+        on_gap: OnGap = "stop",
     ) -> None:
         self._plan = plan
         self._node = node
         self._log = log
         self._schemas = schemas
+        self._on_gap = on_gap
         self._feeds: list[_Feed] = []
         stored = {ChannelId(*entry[:3]): entry[3:] for entry in last.positions} if last else {}
         followers: dict[str, ProgressReader] = {}
@@ -117,6 +119,8 @@ class Inputs:
             outside=outside,
             watermark=channels[0].outside[0] if outside else BEGINNING,
             seen=channels[0].outside[1] if outside else BEGINNING,
+            resumed=all(channel.id in stored for channel in channels),
+            on_gap=self._on_gap,
         )
         if outside and given.stream.time is not None:
             channels[0].watermark = channels[0].outside[0]
@@ -192,10 +196,12 @@ class Inputs:
                     self._schemas,
                     outside=self._plan.writers(stream.name, partition) is None,
                 )
+                # Asked before looking: what has ended by then has all its messages there.
+                ended = self._ended(stream.name, partition)
                 first = reader.fetch(max_bytes=1)
                 if first:
                     earliest = min(earliest, first[0].bound)
-                elif not self._ended(stream.name, partition):
+                elif not ended:
                     return None
         return earliest
 
@@ -205,6 +211,16 @@ class Inputs:
             return False
         told = [ProgressReader(self._log, *task_of(writer)).poll() for writer in writers]
         return all(progress is not None and progress.ended for progress in told)
+
+    def gaps(self) -> list[list[Any]]:
+        """Ranges that were passed over since the last call, as they had gone from the log: [input, partition, "",
+        first, end]."""
+        found = []
+        for feed in self._feeds:
+            index = self._node.inputs.index(feed.given)
+            found += [[index, feed.reader.partition, "", first, end] for first, end in feed.reader.gaps]
+            feed.reader.gaps.clear()
+        return found
 
     def positions(self) -> list[list[Any]]:
         """For every channel the offset of its first message that is not yet taken, and where it stands."""

@@ -121,8 +121,9 @@ class Merge:
                 return None
             if not force and any(channel.reach < tick for channel in self._empty(ended)):
                 return None
+            before = (self.clock, BEGINNING, (BEGINNING, BEGINNING))
             self.clock = max(self.clock, tick)
-            return Taken(self.clock)
+            return Taken(self.clock, before=before)
         if best is None:
             return None
         if not force and any(
@@ -139,8 +140,10 @@ class Merge:
         return Taken(self.clock, channel, batch, before)
 
     def untake(self, taken: Taken) -> None:
-        """Put the batch that was taken last back where it was."""
-        if taken.channel is not None and taken.batch is not None:
+        """Put the batch or tick that was taken last back where it was."""
+        if taken.channel is None or taken.batch is None:
+            self.clock = taken.before[0]
+        else:
             taken.channel.queue.appendleft(taken.batch)
             self.clock, taken.channel.key, taken.channel.outside = taken.before
 

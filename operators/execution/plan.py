@@ -53,9 +53,16 @@ class Plan:
     foreign: Mapping[str, tuple[str, int, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._readers: dict[str, set[str]] | None = None
         self._writer: dict[str, tuple[str, int, bool]] = dict(self.foreign)
         for node in self.nodes.values():
             for stream in node.outputs:
+                if stream.name in self._writer and self._writer[stream.name][0] != node.name:
+                    raise PlanError(
+                        f"{self._writer[stream.name][0]} and {node.name} both write this stream",
+                        where=stream.name,
+                        fix="Give each its own stream; an operator with both as inputs can bring them together.",
+                    )
                 self._writer[stream.name] = (node.name, node.tasks, node.keeps_partition)
         self._cycles = _cycles(self.nodes.values())
         for node in self.nodes.values():
@@ -99,6 +106,29 @@ class Plan:
             for node in sorted(self.nodes.values(), key=lambda node: node.source is None)
             for number in range(node.tasks)
         ]
+
+    def downstream_of(self, tasks: Iterable[str]) -> set[str]:
+        """The tasks that take, directly or not, what these write."""
+        if self._readers is None:
+            self._readers = self._reading()
+        found: set[str] = set()
+        front = set(tasks)
+        while front:
+            front = {reader for task in front for reader in self._readers.get(task, ())} - found
+            found |= front
+        return found
+
+    def _reading(self) -> dict[str, set[str]]:
+        """For each task those that read a partition that it may write."""
+        found: dict[str, set[str]] = {}
+        for node in self.nodes.values():
+            for number in range(node.tasks):
+                for given in node.inputs:
+                    partitions = [number] if given.mode == "partitioned" else range(given.stream.partitions)
+                    for partition in partitions:
+                        for writer in self.writers(given.stream.name, partition) or ():
+                            found.setdefault(writer, set()).add(task_name(node.name, number))
+        return found
 
     def streams(self) -> dict[str, Stream]:
         """Every stream that a node of the job reads or writes."""

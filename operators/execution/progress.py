@@ -42,7 +42,9 @@ class Progress:
     stream, input partition, first, end]; `order`: every batch in the order taken as [input, partition, writer, first,
     end], a tick as [-1, key]; `positions`: for every channel [input, partition, writer, position, key, watermark and
     latest event time of an outside stream]; `ends`: where the task's own writing ends, as {stream: {partition:
-    offset}}. `watermark`: no batch that the task writes from now on has an earlier bound.
+    offset}}. `forced`: channels that were not waited for as [input, partition, writer], and ranges that were gone
+    before they were read as [input, partition, "", first, end]. `watermark`: no batch that the task writes from now on
+    has an earlier bound.
     """
 
     operator: str
@@ -80,7 +82,11 @@ class Progress:
         try:
             return cls(**orjson.loads(data or b""))
         except (ValueError, TypeError) as error:
-            raise Corrupt("A progress row cannot be decoded", where=where, fix=str(error)) from error
+            raise Corrupt(
+                f"A progress row cannot be decoded ({error})",
+                where=where,
+                fix="It is damaged, or of a newer version of Headwater: restore the log from a copy, or upgrade.",
+            ) from error
 
     def end_in(self, stream: str, partition: int) -> int:
         """The offset up to which the task has written this partition."""

@@ -19,6 +19,7 @@ from streams.keys import split
 from streams.message import BEGINNING, END
 from streams.publish import check_rows
 from streams.read import event_times
+from streams.staging import Staging
 
 
 class SourceTask:
@@ -33,12 +34,14 @@ class SourceTask:
         self.watermark = BEGINNING
         self._context = context
         self._blocks: Iterator[pa.RecordBatch] | None = None
+        self._owned = False
 
     def start(self) -> None:
         """Own the task and find its cursor."""
         context = self._context
         stream = self.source.stream
         self._writer = context.log.writer(self.name, context.owner)
+        self._owned = True
         last = last_progress(context.log, self.node.name, 0)
         self._seq = last.seq + 1 if last else 0
         self._cursor = last.cursor if last else 0
@@ -49,17 +52,25 @@ class SourceTask:
         self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
         self._blocks = None
         self._run = f"{context.run}:{self.node.name}"
+        self._staging = Staging(self._writer)
         self._appender = appenders_for(
             [stream],
-            self._writer,
+            self._staging,
             {stream.name: context.schema_id(stream.name)},
             producer=f"{self.node.name}@1",
             task=self.name,
             run=self._run,
         )[stream.name]
 
+    def abort(self) -> None:
+        """Drop what is not committed, and stay the owner."""
+        if self._owned:
+            self._writer.abort()
+
     def close(self) -> None:
-        self._writer.close()
+        """Drop what is not committed, and give the task up. LogBusy, LogFull."""
+        if self._owned:
+            self._writer.close()
 
     def has_queued(self) -> bool:
         return False
@@ -109,15 +120,18 @@ class SourceTask:
         stream = self.source.stream
         for start in range(0, block.num_rows, chunk):
             batch = block.slice(start, chunk)
-            self._move_bound(batch)
-            for partition, indices in places:
-                here = indices[np.searchsorted(indices, start) : np.searchsorted(indices, start + batch.num_rows)]
-                if len(here) and encoded is not None:
-                    self._appender.append_encoded(partition, encoded, here.tolist(), bound=self._bound)
-                elif len(here):
-                    self._appender.append(partition, block.take(pa.array(here)), bound=self._bound)
-            if not stream.key:
-                self._appender.append(self._cursor // chunk % stream.partitions, batch, bound=self._bound)
+            bound, seen, watermark = self._moved(batch)
+            with self._staging.all_or_none():
+                for partition, indices in places:
+                    here = indices[np.searchsorted(indices, start) : np.searchsorted(indices, start + batch.num_rows)]
+                    if len(here) and encoded is not None:
+                        self._appender.append_encoded(partition, encoded, here.tolist(), bound=bound)
+                    elif len(here):
+                        self._appender.append(partition, block.take(pa.array(here)), bound=bound)
+                if not stream.key:
+                    self._appender.append(self._cursor // chunk % stream.partitions, batch, bound=bound)
+            # A batch that cannot be written moves nothing.
+            self._bound, self._seen, self.watermark = bound, seen, watermark
             self._cursor += batch.num_rows
             yield batch.num_rows
 
@@ -131,15 +145,16 @@ class SourceTask:
         encoded = self._appender.encoded(block) if stream.row_coded else None
         return split(block, stream.key, stream.partitions), encoded
 
-    def _move_bound(self, batch: pa.RecordBatch) -> None:
+    def _moved(self, batch: pa.RecordBatch) -> tuple[int, int, int]:
+        """The bound of this batch, and behind it the latest event time seen and the watermark."""
         stream = self.source.stream
         if stream.time is None or not batch.num_rows:
-            return
+            return self._bound, self._seen, self.watermark
         times = event_times(batch, stream.time)
-        self._seen = max(self._seen, int(times.max()))
-        behind = self._seen - stream.lateness
-        self._bound = max(self._bound, self.watermark, min(int(times.min()), behind))
-        self.watermark = max(self._bound, behind)
+        seen = max(self._seen, int(times.max()))
+        behind = seen - stream.lateness
+        bound = max(self._bound, self.watermark, min(int(times.min()), behind))
+        return bound, seen, max(bound, behind)
 
     def _commit(self, rows: int) -> None:
         stream = self.source.stream

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from operators.errors import WrongOutput
 from streams.log.protocol import Corrupt
 
 Value: TypeAlias = bytes | pa.Table
@@ -14,6 +15,7 @@ T = TypeVar("T")
 
 _BYTES = b"b"
 _ARROW = b"a"
+_DAMAGED = "It was written by a newer version of Headwater, or damaged: upgrade, or restore the log from a copy."
 
 
 class State:
@@ -43,6 +45,11 @@ class State:
     def __setitem__(self, name: str, value: Value | pa.RecordBatch) -> None:
         if isinstance(value, pa.RecordBatch):
             value = pa.Table.from_batches([value])
+        if not isinstance(value, bytes | pa.Table):
+            raise WrongOutput(
+                f"The state value {name!r} is a {type(value).__name__}",
+                fix="Keep bytes or an Arrow table there: nothing else can be stored.",
+            )
         self._values[name] = value
         self._changed.add(name)
 
@@ -100,7 +107,7 @@ def encode_value(value: Value) -> bytes:
     return _ARROW + sink.getvalue().to_pybytes()
 
 
-def decode_value(data: bytes) -> Value:
+def decode_value(data: bytes, where: str = "") -> Value:
     """What `encode_value` wrote. Corrupt if it is something else."""
     try:
         if data[:1] == _BYTES:
@@ -108,9 +115,5 @@ def decode_value(data: bytes) -> Value:
         if data[:1] == _ARROW:
             return pa.ipc.open_stream(pa.BufferReader(data[1:])).read_all()
     except pa.ArrowException as error:
-        raise Corrupt("A state value cannot be decoded", where=f"{len(data)} bytes", fix=str(error)) from error
-    raise Corrupt(
-        "A state value has an unknown form",
-        where=f"first byte {data[:1]!r}",
-        fix="It was written by a newer version, or damaged.",
-    )
+        raise Corrupt(f"A state value cannot be decoded ({error})", where=where or None, fix=_DAMAGED) from error
+    raise Corrupt(f"A state value begins with {data[:1]!r}, which is no known form", where=where or None, fix=_DAMAGED)

@@ -22,14 +22,17 @@ from operators.execution.progress import (
     state_topic,
     task_name,
 )
+from operators.execution.restore import migrate_state, restored_state, state_version_of
 from operators.execution.snapshots import EVERY, write_snapshot
-from operators.execution.state import State, decode_value
+from operators.execution.state import State
 from operators.execution.transaction import Transaction
 from operators.operator import Batch, Operator, Output, tick_at
 from streams.log.protocol import Log, Writer
 from streams.message import BEGINNING, END
 from streams.parents import Addresses
+from streams.read import OnGap
 from streams.schema import Schema
+from streams.staging import Staging
 
 #: A row-wise step is fed up to so many rows of consecutive messages at once.
 ROWS_AT_ONCE = 100_000
@@ -43,7 +46,8 @@ QUIET_SECONDS = 0.02
 class Context:
     """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
     declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
-    written every `snapshot_every` transactions."""
+    written every `snapshot_every` transactions. `on_gap` says what to do where rows were removed from the log before
+    they were read."""
 
     log: Log
     schema: Callable[[int], Schema]
@@ -54,10 +58,7 @@ class Context:
     owner: str = ""
     parents: bool = True
     snapshot_every: int = EVERY
-
-
-class StateMismatch(HeadwaterError):
-    """The stored state belongs to another state version of the operator."""
+    on_gap: OnGap = "stop"
 
 
 class Task:
@@ -81,15 +82,19 @@ class Task:
         self._run = f"{context.run}:{node.name}"
         self._watermark = BEGINNING
         self._committed = 0.0
+        self._owned = False
 
     def start(self) -> None:
         """Own the task and restore it. StateMismatch if its state has another version."""
         context = self._context
         self._writer: Writer = context.log.writer(self.name, context.owner)
+        self._owned = True
         last = last_progress(context.log, self.node.name, self.number)
         self.state = restored_state(context.log, self.node.name, self.number)
-        self._check_state_version(last)
-        self._inputs = Inputs(self.node, self.number, self._plan, context.log, context.schema, last)
+        migrate_state(self.operator, self.state, last, self.name)
+        self._inputs = Inputs(
+            self.node, self.number, self._plan, context.log, context.schema, last, on_gap=context.on_gap
+        )
         self._merge = self._inputs.merge
         self._seq = last.seq + 1 if last else 0
         self._bound = last.bound if last else BEGINNING
@@ -99,9 +104,10 @@ class Task:
         self.ended = last.ended if last else False
         self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
         outputs = [*self.operator.outputs, *([self.node.failed] if self.node.failed else [])]
+        self._staging = Staging(self._writer)
         self._appenders = appenders_for(
             outputs,
-            self._writer,
+            self._staging,
             {stream.name: context.schema_id(stream.name) for stream in outputs},
             producer=f"{self.node.name}@{self.operator.version}",
             task=self.name,
@@ -109,14 +115,21 @@ class Task:
         )
         self._begin()
 
+    def abort(self) -> None:
+        """Drop what is not committed, and stay the owner."""
+        if self._owned:
+            self._writer.abort()
+
     def close(self) -> None:
-        self._writer.close()
+        """Drop what is not committed, and give the task up. LogBusy, LogFull."""
+        if self._owned:
+            self._writer.close()
 
     def work(self, *, seconds: float = SECONDS_PER_TRANSACTION, force: bool = False) -> bool:
         """Take what may be taken, for about `seconds`, and commit it as one transaction. True if there was anything.
 
-        Raises Fenced, LogBusy or LogFull from the log (the task must then be started anew), StepFailed
-        after committing what came before the batch that failed.
+        Raises Fenced, LogBusy or LogFull from the log, RowsGone, or StepFailed after committing what came before the
+        batch that failed; the task must then be started anew.
         """
         self._inputs.poll()
         until = monotonic() + seconds
@@ -125,12 +138,14 @@ class Task:
                 force = False
                 if monotonic() >= until or self._transaction.rows_taken >= ROWS_PER_TRANSACTION:
                     break
+            if self._merge.ended() and not self.ended:
+                self._tick(END)
+                self.ended = True
         except StepFailed:
-            self._commit()
+            if self._transaction.took_any:
+                self._commit()
             raise
-        if self._merge.ended() and not self.ended:
-            self._tick(END)
-            self.ended = True
+        self._transaction.skip(self._inputs.gaps())
         self._advance_watermark()
         if not self._transaction.took_any and self._watermark == self._told:
             return False
@@ -158,6 +173,7 @@ class Task:
 
     def _begin(self) -> None:
         emission = Emission(
+            self._staging,
             self._appenders,
             self.number,
             keeps_partition=self.node.keeps_partition,
@@ -178,7 +194,11 @@ class Task:
         if taken is None:
             return False
         if taken.batch is None:
-            self._tick(taken.clock)
+            try:
+                self._tick(taken.clock)
+            except StepFailed:
+                self._merge.untake(taken)
+                raise
         elif self.operator.row_wise and taken.batch.failure is None:
             self._take_several(taken)
         else:
@@ -202,24 +222,30 @@ class Task:
             self._take(first)
             return
         batches = [taken.batch for taken in group if taken.batch is not None]
-        whole = self._inputs.joined(batches, group[0].clock)
-        mark = self.state.mark()
+        mark, bound = self.state.mark(), self._bound
+        emission = self._transaction.emission
         try:
+            for taken in group:
+                self._refuse_misplaced(taken)
+            whole = self._inputs.joined(batches, group[0].clock)
             outputs = list(self.operator.step(whole, self.state))
             cut = [_cut_at(output, [batch.end for batch in batches]) for output in outputs]
+            with emission.all_or_none():
+                for index, taken in enumerate(group):
+                    self._raise_bound(taken.clock)
+                    for output, pieces in zip(outputs, cut, strict=True):
+                        start, stop = pieces[index], pieces[index + 1]
+                        if stop > start:
+                            emission.emit(_slice(output, start, stop), self._bound)
         except Exception:
             # Found again, and reported, at the batch that is to blame.
             self.state.reset(mark)
+            self._bound = bound
             for taken in group:
                 self._take(taken)
             return
-        for index, taken in enumerate(group):
+        for taken in group:
             self._transaction.take(taken)
-            self._raise_bound(taken.clock)
-            for output, pieces in zip(outputs, cut, strict=True):
-                start, stop = pieces[index], pieces[index + 1]
-                if stop > start:
-                    self._transaction.emission.emit(_slice(output, start, stop), self._bound)
         self._stalled = False
 
     def _take(self, taken: Taken) -> None:
@@ -233,64 +259,68 @@ class Task:
         rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
         if rows.num_rows:
             try:
-                problem = self._inputs.misplaced(taken.channel.id, batch)
-                if problem is not None:
-                    raise problem
-                outputs = self._step(
-                    Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
-                )
+                self._refuse_misplaced(taken)
+                self._step(Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late))
             except Exception as error:
                 self._failed(taken, error)
                 return
         else:
-            outputs = []
+            self._settle(taken.clock, [])
         self._transaction.take(taken)
-        self._settle_step(taken.clock, outputs)
         self._stalled = False
 
+    def _refuse_misplaced(self, taken: Taken) -> None:
+        assert taken.batch is not None
+        assert taken.channel is not None
+        problem = self._inputs.misplaced(taken.channel.id, taken.batch)
+        if problem is not None:
+            raise problem
+
     def _tick(self, clock: int) -> None:
-        before = self.operator.holds(self.state)
         try:
-            outputs = self._step(tick_at(clock))
+            before = self.operator.holds(self.state)
+            self._step(tick_at(clock))
         except Exception as error:
-            raise StepFailed(
-                f"The step raised at a tick: {error}",
-                where=self.name,
-                fix="Mend the operator and run again; nothing was committed since.",
-            ) from error
+            failure = Failure.at_tick(self.node.name, self.name, error)
+            raise StepFailed(failure.what, where=failure.where, fix=failure.fix) from error
         self._transaction.take(Taken(clock))
-        self._settle_step(clock, outputs)
         self._stalled = self.operator.holds(self.state) == before
 
-    def _step(self, batch: Batch) -> list[Output]:
-        """One step, tried twice; a step that raised has changed nothing."""
-        mark = self.state.mark()
+    def _step(self, batch: Batch) -> None:
+        """One step, tried twice. A step that raised, or whose outputs do not fit, has changed nothing."""
+        mark, bound = self.state.mark(), self._bound
         try:
-            return list(self.operator.step(batch, self.state))
+            self._settle(batch.clock, list(self.operator.step(batch, self.state)))
+            return
         except Exception:
             self.state.reset(mark)
+            self._bound = bound
         try:
-            return list(self.operator.step(batch, self.state))
+            self._settle(batch.clock, list(self.operator.step(batch, self.state)))
         except Exception:
             self.state.reset(mark)
+            self._bound = bound
             raise
 
     def _failed(self, taken: Taken, error: Exception) -> None:
         batch = taken.batch
         assert batch is not None
-        assert taken.channel is not None
-        failure = Failure.of(self.node.name, batch, error)
+        failure = Failure.at_batch(self.node.name, batch, error)
         if self.node.failed is None or not may_be_quarantined(error):
             self._merge.untake(taken)
             raise StepFailed(failure.what, where=failure.where, fix=failure.fix) from error
+        self._settle(taken.clock, [failed_output(self.node.failed, failure, batch)])
         self._transaction.take(taken)
-        self._settle_step(taken.clock, [failed_output(self.node.failed, failure, batch)])
 
-    def _settle_step(self, clock: int, outputs: list[Output]) -> None:
-        self._raise_bound(clock)
-        for output in outputs:
-            self._transaction.emission.emit(output, self._bound)
-        self._holds = max(self.operator.holds(self.state), min(self._holds, clock))
+    def _settle(self, clock: int, outputs: list[Output]) -> None:
+        """Emit what a step returned: all of it, or nothing if something does not fit."""
+        holds = self.operator.holds(self.state)
+        emission = self._transaction.emission
+        with emission.all_or_none():
+            self._raise_bound(clock)
+            for output in outputs:
+                emission.emit(output, self._bound)
+        self._holds = max(holds, min(self._holds, clock))
 
     def _raise_bound(self, clock: int) -> None:
         self._bound = max(self._bound, min(clock, self._holds))
@@ -310,6 +340,7 @@ class Task:
 
     def _commit(self) -> None:
         context = self._context
+        self._transaction.skip(self._inputs.gaps())
         # Encoded first: from flush to commit all other writers of the log may have to wait.
         changes = self.state.changes()
         placed = self._writer.flush()
@@ -351,36 +382,6 @@ class Task:
         self._seq += 1
         self._committed = monotonic()
         self._begin()
-
-    def _check_state_version(self, last: Progress | None) -> None:
-        wanted = state_version_of(self.operator)
-        if last is None or last.state_version == wanted or not len(self.state):
-            return
-        migrate = getattr(self.operator, "migrate", None)
-        if migrate is None:
-            raise StateMismatch(
-                f"The stored state has version {last.state_version or '(none)'}, the operator wants {wanted}",
-                where=self.name,
-                fix="Give the operator a migrate(state), or give its output a new name to start without state.",
-            )
-        migrate(self.state)
-
-
-def state_version_of(operator: Operator) -> str:
-    """The version of the form in which the operator keeps its state."""
-    return str(getattr(operator, "state_version", "1"))
-
-
-def restored_state(log: Log, operator: str, number: int) -> State:
-    """The state as of the task's last commit."""
-    topic = state_topic(operator)
-    values: dict[str, bytes | None] = {}
-    position = 0
-    while len(fetched := log.read(topic, number, position)):
-        for key, value in zip(fetched.keys, fetched.values, strict=True):
-            values[(key or b"").decode()] = value
-        position = fetched.next
-    return State({name: decode_value(value) for name, value in values.items() if value is not None})
 
 
 def _cut_at(output: Output, ends: list[int]) -> list[int]:

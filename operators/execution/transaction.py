@@ -45,6 +45,11 @@ class Transaction:
         """The next batch is taken without waiting for these channels."""
         self._forced.extend(channels)
 
+    def skip(self, gaps: list[list[Any]]) -> None:
+        """These ranges are gone from the log, and passed over."""
+        self._forced.extend(gaps)
+        self.took_any |= bool(gaps)
+
     def facts(self) -> dict[str, Any]:
         """What the progress row says of the transaction; see `Progress`."""
         return {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from streams.log.embedded import EmbeddedLog
+from streams.log.protocol import LogBusy, LogFull
+
+logger = logging.getLogger(__name__)
 
 EVERY = 30_000_000
 #: A compact topic is compacted when it has grown by so many messages, and to twice what it last came to.
@@ -12,7 +16,8 @@ LEAST_GROWTH = 1_000
 
 
 class Upkeep:
-    """Call it often: at most every 30 seconds it drops what retention no longer keeps and compacts what has grown.
+    """Call it often: at most every 30 seconds it drops what retention no longer keeps and compacts what has grown. If
+    the log is busy or full it tries again the next time.
 
     `clock` is the time of day in microseconds.
     """
@@ -24,8 +29,12 @@ class Upkeep:
         self._ends: dict[str, int] = {}
 
     def __call__(self) -> None:
-        if self._clock() >= self._due:
+        if self._clock() < self._due:
+            return
+        try:
             self.now()
+        except (LogBusy, LogFull) as error:
+            logger.warning("the log's upkeep is put off: %s", error)
 
     def now(self) -> int:
         """Do it now; how many messages were removed."""

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 import headwater as hw
 from operators.execution.digest import digest_state, digest_stream
+from operators.execution.restore import restored_state
 from operators.execution.state import State
-from operators.execution.task import restored_state
 from operators.operator import Batch, Derived, Input, Output
 from streams.message import END
 from streams.parents import ranges_of
