@@ -9,7 +9,7 @@ import typer
 
 from headwater.cli import names
 from headwater.cli.command import command
-from headwater.cli.rows import as_json, print_rows
+from headwater.cli.rows import as_json, fields_that_fit, print_rows
 from headwater.cli.session import Session
 
 if TYPE_CHECKING:
@@ -199,7 +199,10 @@ def _print_stream(
             out.line(f"  {rule.name}")
     if rows is not None and len(rows):
         out.heading("Newest rows")
-        print_rows(session, rows, stream.schema.names)
+        shown = fields_that_fit(session, stream, rows)
+        print_rows(session, rows, shown)
+        if len(shown) < len(stream.schema.names):
+            out.line(f"All fields: headwater tail {stream.name} --json", "dim")
 
 
 def _field_row(field: FieldSpec) -> tuple[Any, ...]:
