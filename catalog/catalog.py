@@ -79,6 +79,11 @@ class Catalog:
             self._record(connection, register.plan_stream(connection, spec, compatible).changes)
             return stream_records.stream_record(connection, spec.name)
 
+    def stream_difference(self, spec: StreamSpec, *, compatible: Compatible) -> list[Difference]:
+        """What registering this stream alone would change. Raises Incompatible as `register_stream` would."""
+        with self._database.reading() as connection:
+            return register.plan_stream(connection, spec, compatible).differences
+
     def add_entity(self, spec: EntitySpec) -> None:
         """Add an entity, or synonyms to it; a description replaces the one before."""
         with self._database.writing() as connection:

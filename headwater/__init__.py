@@ -1,119 +1,28 @@
-"""Headwater: streams with a catalog, where every stream can be found and every row followed to its source."""
+"""Headwater: streams with a catalog, where every stream can be found and every row followed to its source.
+
+The public names are those of `headwater.public`.
+"""
 
 from __future__ import annotations
 
-from catalog import CatalogError, Incompatible, NotRegistered
-from catalog.errors import HeadwaterError
-from headwater import testing
-from headwater.config import Config, ConfigError
-from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
-from headwater.hub import Hub, connect
-from headwater.quarantine import Quarantine, QuarantineError
-from headwater.query import Query
-from headwater.replay_quarantine import ReplayReport
-from operators.clean import impute, normalise
-from operators.engines.embedded import RunFailed, RunReport
-from operators.errors import StepFailed, WrongOutput
-from operators.execution.plan import PlanError
-from operators.execution.state import State
-from operators.function import Mapped
-from operators.operator import Batch, Derived, Input, Operator, Output, later
-from operators.pipeline import Pipeline
-from streams.condition import ConditionError
-from streams.contract import (
-    ContractError,
-    Rule,
-    between,
-    compare,
-    condition,
-    covered,
-    finite,
-    jump,
-    length,
-    matches,
-    none_of,
-    not_after,
-    not_future,
-    not_null,
-    null_rate,
-    one_of,
-    references,
-    sums,
-    unique,
-)
-from streams.message import BEGINNING, END, RowAddress
-from streams.parents import Addresses, Ranges, ranges_of
-from streams.publish import PublishError
-from streams.rows import Row, Rows
-from streams.schema import Schema, SchemaError
-from streams.stream import Stream
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BEGINNING",
-    "END",
-    "Addresses",
-    "Batch",
-    "CatalogError",
-    "ConditionError",
-    "Config",
-    "ConfigError",
-    "ContractError",
-    "Dataset",
-    "DatasetChanged",
-    "DatasetError",
-    "DatasetGone",
-    "Derived",
-    "HeadwaterError",
-    "Hub",
-    "Incompatible",
-    "Input",
-    "Mapped",
-    "NotRegistered",
-    "Operator",
-    "Output",
-    "Pipeline",
-    "PlanError",
-    "PublishError",
-    "Quarantine",
-    "QuarantineError",
-    "Query",
-    "Ranges",
-    "ReplayReport",
-    "Row",
-    "RowAddress",
-    "Rows",
-    "Rule",
-    "RunFailed",
-    "RunReport",
-    "Schema",
-    "SchemaError",
-    "State",
-    "StepFailed",
-    "Stream",
-    "WrongOutput",
-    "between",
-    "compare",
-    "condition",
-    "connect",
-    "covered",
-    "finite",
-    "impute",
-    "jump",
-    "later",
-    "length",
-    "matches",
-    "none_of",
-    "normalise",
-    "not_after",
-    "not_future",
-    "not_null",
-    "null_rate",
-    "one_of",
-    "ranges_of",
-    "references",
-    "sums",
-    "testing",
-    "unique",
-]
+if TYPE_CHECKING:
+    from headwater.public import *  # noqa: F403
+else:
+    # Arrow and SQLAlchemy take a second to import; `headwater --help` does not wait for them.
+    def __getattr__(name: str) -> Any:
+        if not name.startswith("__") and find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("__"):
+            public = import_module("headwater.public")
+            if name == "__all__" or name in public.__all__:
+                return getattr(public, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *import_module("headwater.public").__all__})

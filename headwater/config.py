@@ -40,11 +40,13 @@ class Config:
         log: str | None = None,
         catalog: str | None = None,
         service: str | None = None,
+        unnamed: str = "python",
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> Config:
         """Settings given here win over the environment, that over the file, that over the default: an embedded log
-        and a SQLite catalog in the folder `.headwater`. ConfigError if the file cannot be read."""
+        and a SQLite catalog in the folder `.headwater`. A service that nobody named is called `unnamed`. ConfigError if
+        the file cannot be read."""
         env = os.environ if environment is None else environment
         stated = _file(folder or Path.cwd())
 
@@ -58,7 +60,7 @@ class Config:
             place,
             setting("log", log) or f"embedded://{(place / 'log.db').absolute().as_posix()}",
             setting("catalog", catalog) or f"sqlite:///{(place / 'catalog.db').absolute()}",
-            setting("service", service) or "python",
+            setting("service", service) or unnamed,
         )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
+
+from rich.console import Console
 
 from catalog import Catalog, NotRegistered
 from catalog.difference import Difference
@@ -17,12 +20,15 @@ from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
 from headwater.dataset import Dataset
+from headwater.display import Display
+from headwater.files import PublishedFile, publish_file
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
+from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -75,7 +81,7 @@ class Hub:
         platform.refuse_second_writers(self.catalog, pipeline)
         spec = platform.complete(pipeline)
         if dry_run:
-            return self.catalog.difference(spec)
+            return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
         self.log.create(platform.topics(pipeline))
         self._streams.clear()
@@ -83,12 +89,20 @@ class Hub:
         platform.pump(self.catalog, self.log)
         return registration
 
-    def register_stream(self, stream: Stream, *, document: str | None = None) -> None:
-        """Register one stream by itself, outside of any pipeline."""
-        self.catalog.register_stream(spec_of(stream, document=document), compatible=compatible)
-        self.log.create([platform.topic_of(stream)])
-        self._streams.pop(stream.name, None)
-        platform.pump(self.catalog, self.log)
+    def register_stream(
+        self, stream: Stream, *, document: str | None = None, dry_run: bool = False
+    ) -> list[Difference]:
+        """Register one stream by itself, outside of any pipeline; gives what that changed, or with `dry_run` would
+        change. `document` is the text of its contract file. Incompatible as for `register`."""
+        spec = spec_of(stream, document=document)
+        differences = self.catalog.stream_difference(spec, compatible=compatible)
+        if not dry_run:
+            self.catalog.register_stream(spec, compatible=compatible)
+            self.log.create([platform.topic_of(stream)])
+            self._streams.pop(stream.name, None)
+            self._publishers.pop(stream.name, None)
+            platform.pump(self.catalog, self.log)
+        return differences
 
     def stream(self, name: str) -> Stream:
         """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
@@ -105,11 +119,22 @@ class Hub:
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self._registered(name)
+            registered, schema_id = self.publishable(name)
             publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
             self.catalog.observe("writes", self.config.service, name)
             self._publishers[name] = publisher
         return publisher.publish(data)
+
+    def publishable(self, name: str) -> tuple[Stream, int]:
+        """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
+        operator, a source or the platform itself writes it."""
+        stream, schema_id = self._registered(name)
+        platform.refuse_written(self.catalog, stream)
+        return stream, schema_id
+
+    def publish_file(self, stream: Stream | str, path: str | Path, *, again: bool = False) -> PublishedFile:
+        """Publish the rows of a file, all or none, each content once. See headwater.files.publish_file."""
+        return publish_file(self, stream if isinstance(stream, str) else stream.name, path, again=again)
 
     def read(
         self,
@@ -160,8 +185,10 @@ class Hub:
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
         on_gap: OnGap = "stop",
+        console: Console | None = None,
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
+        With a rich `console` its progress is shown there.
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
@@ -172,13 +199,15 @@ class Hub:
         context = replace(self.context(plan), on_gap=on_gap)
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
-        def look_after() -> None:
-            if upkeep is not None:
-                upkeep()
-            if watch is not None:
-                watch()
+        with ExitStack() as stack:
+            stack.enter_context(platform.following(self.catalog, self.log))
+            display = stack.enter_context(Display(plan, self.log, console)) if console is not None else None
 
-        with platform.following(self.catalog, self.log):
+            def look_after() -> None:
+                for look in (upkeep, display, watch):
+                    if look is not None:
+                        look()
+
             return embedded.run(
                 plan,
                 context,
@@ -215,6 +244,12 @@ class Hub:
         catalog's changes to the stream `headwater.catalog`."""
         platform.pump(self.catalog, self.log)
         platform.follow(self.catalog, self.log)
+
+    def status(self, operators: Iterable[str] | None = None) -> list[OperatorStatus]:
+        """How far the registered operators and sources have come, what they took and made, and who works on them; the
+        catalog is brought up to date first."""
+        self.sync()
+        return operator_statuses(self, operators)
 
     def rebuild(self) -> int:
         """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and

@@ -16,6 +16,7 @@ from operators.execution.plan import Node, PlanError
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Corrupt, Log, Topic
+from streams.publish import PublishError
 from streams.register import spec_of
 from streams.schema import Schema
 from streams.stream import Stream
@@ -153,6 +154,20 @@ def following(catalog: Catalog, log: Log) -> Iterator[None]:
             where=problem.where,
             fix=f"{problem.fix or ''} The next run brings it up to date, as does hub.sync().".strip(),
         ) from problem
+
+
+def refuse_written(catalog: Catalog, stream: Stream) -> None:
+    """PublishError if the stream is not for services to publish to: rows of a second writer have no place in the order
+    that the first one's watermarks promise."""
+    writer = catalog.writer_of(stream.name)
+    if writer is None and stream.role not in ("progress", "state", "platform"):
+        return
+    kind = "source" if writer and writer.endswith(".source") else "operator"
+    raise PublishError(
+        f"The stream is written by the {kind} {writer}" if writer else "The stream is written by the platform itself",
+        where=stream.name,
+        fix="Publish to a stream that it reads, or to a new one.",
+    )
 
 
 def pump(catalog: Catalog, log: Log) -> None:

@@ -80,6 +80,13 @@ class Output:
     rows: pa.RecordBatch
     parents: Parents
 
+    def slice(self, start: int, stop: int) -> Output:
+        """The rows from `start` up to, not including, `stop`, with their parents."""
+        if start == 0 and stop == self.rows.num_rows:
+            return self
+        parents = tuple(part.slice(start, stop) if isinstance(part, Addresses) else part for part in self.parents)
+        return Output(self.stream, self.rows.slice(start, stop - start), parents)
+
 
 @dataclass(frozen=True, slots=True)
 class Derived:
@@ -95,6 +102,9 @@ class Operator(Protocol):
     """A pure step: no clock, no unseeded randomness, no I/O; equal batches and state give equal outputs.
 
     Everything it remembers is in `state`, so that it can be killed after any step and go on elsewhere.
+
+    It may also have `steps(batches, state)`, which gives for each batch the outputs and what `holds` is behind it, and
+    leaves the same state as one `step` after the other: that is then called where several batches are there.
     """
 
     @property

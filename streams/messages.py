@@ -159,9 +159,13 @@ class Messages:
 
     def _closing(self, stream: str, partition: int, message: Message) -> Message | None:
         """The message from this one on that ends a batch."""
+        here: Message | None = message
         offset, size = message.offset, 1 << 16
-        if header(message.headers, LAST) is not None:
-            return message
+        while here is not None:
+            if header(here.headers, LAST) is not None:
+                return here
+            offset = here.offset + 1
+            here = self._remembered(stream, partition, offset)
         while len(fetched := self._log.read(stream, partition, offset, max_bytes=size)):
             for one in _messages(fetched):
                 self._remember(stream, partition, one)

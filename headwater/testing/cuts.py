@@ -13,7 +13,7 @@ def whole(count: int) -> Sequence[int]:
     return ()
 
 
-def _single(count: int) -> Sequence[int]:
+def single(count: int) -> Sequence[int]:
     return range(0, count, max(count // 500, 1))
 
 
@@ -33,7 +33,7 @@ class _Ragged:
 
 
 CUTS: tuple[tuple[str, Cut], ...] = (
-    ("one row at a time", _single),
+    ("one row at a time", single),
     ("in pieces of a few rows", _Ragged(1)),
     ("in other pieces of a few rows", _Ragged(2)),
 )

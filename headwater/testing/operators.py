@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.testing.cuts import CUTS, whole
+from headwater.testing.cuts import CUTS, single, whole
 from headwater.testing.difference import Order
 from headwater.testing.failure import WRONG_ROWS, CannotCheck, CheckFailed
 from headwater.testing.rehearsal import Cut, Emitted, Lane, outside, rehearse, written
@@ -38,27 +38,31 @@ def check_operator(operator: Operator, lanes: Mapping[str, Sequence[Lane]]) -> l
     def fresh() -> Operator:
         return _copied(original)
 
-    reference = rehearse(fresh, lanes, whole)
+    # What comes back to an operator acts between two batches, so there single rows say what is meant, and other cuts
+    # may come to something else.
+    loops = any(given.later for given in operator.inputs)
+    best = single if loops else whole
+    reference = rehearse(fresh, lanes, best)
     _same(
         operator,
         reference,
-        _again(operator, "run once more", fresh, lanes, whole),
+        _again(operator, "run once more", fresh, lanes, best),
         "The operator gives other rows when it is run once more on equal rows",
         "Randomness, the clock or something global decides: take times from the batch, seeds from the parameters.",
         exact=True,
     )
     used = fresh()
-    rehearse(lambda: used, lanes, whole)
+    rehearse(lambda: used, lanes, best)
     _same(
         operator,
         reference,
-        _again(operator, "used a second time", lambda: used, lanes, whole),
+        _again(operator, "used a second time", lambda: used, lanes, best),
         "The operator gives other rows when the same object is used a second time",
         "It keeps something in itself: what it remembers belongs into the state.",
         exact=True,
     )
     for how, cut in (("in one piece", whole), *CUTS):
-        plain = reference if cut is whole else _again(operator, f"given rows {how}", fresh, lanes, cut)
+        plain = reference if cut is best else _again(operator, f"given rows {how}", fresh, lanes, cut)
         _same(
             operator,
             plain,
@@ -67,14 +71,15 @@ def check_operator(operator: Operator, lanes: Mapping[str, Sequence[Lane]]) -> l
             "It remembers something outside of its state, or alters a value of the state in place.",
             exact=True,
         )
-        _same(
-            operator,
-            reference,
-            plain,
-            f"The operator gives other rows when they come {how}",
-            "Where rows are cut into batches must not matter: carry what a later row needs over in the state.",
-            exact=False,
-        )
+        if not loops:
+            _same(
+                operator,
+                reference,
+                plain,
+                f"The operator gives other rows when they come {how}",
+                "Where rows are cut into batches must not matter: carry what a later row needs over in the state.",
+                exact=False,
+            )
     return reference
 
 

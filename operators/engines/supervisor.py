@@ -229,23 +229,31 @@ def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, paren
     told: tuple[str, Any] = ("busy", None)
     known: set[str] = set()
     while os.getppid() == parent:
-        before = _position(plan, context)
+        version = context.log.version()
+        position = 0
         happened = worker.run_pass(stop=lambda: pipe.poll(0))
+        if not happened:
+            # What is idle must have looked at everything up to one position of the log: look again, from a known one.
+            position = _position(plan, context)
+            happened = worker.run_pass(stop=lambda: pipe.poll(0))
         _tell_failed(worker, pipe, known)
-        message: tuple[str, Any] = ("busy", None) if happened else ("idle", (before, len(worker.tasks)))
+        message: tuple[str, Any] = ("busy", None) if happened else ("idle", (position, len(worker.tasks)))
         if message != told:
             pipe.send(message)
             told = message
         timeout = 0.0 if happened else IDLE_SECONDS
-        while pipe.poll(timeout):
-            kind, value = pipe.recv()
-            if kind == "stop":
-                return
-            outside_only, without = value
-            forced = worker.force(outside_only=outside_only, without=without)
-            _tell_failed(worker, pipe, known)
-            pipe.send(("forced", forced))
-            timeout = 0.0
+        while True:
+            while pipe.poll(timeout):
+                kind, value = pipe.recv()
+                if kind == "stop":
+                    return
+                outside_only, without = value
+                forced = worker.force(outside_only=outside_only, without=without)
+                _tell_failed(worker, pipe, known)
+                pipe.send(("forced", forced))
+                happened, timeout = True, 0.0
+            if happened or worker.claim_due() or context.log.version() != version or os.getppid() != parent:
+                break
 
 
 def _tell_failed(worker: Worker, pipe: Connection, known: set[str]) -> None:

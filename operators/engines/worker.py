@@ -77,6 +77,10 @@ class Worker:
                 return True
         return False
 
+    def claim_due(self) -> bool:
+        """True if it is time to look for tasks to claim, to renew leases, or to go on without an idle input."""
+        return monotonic() >= self._next_claim
+
     def close(self) -> None:
         """Give all tasks up."""
         held = [*self.tasks.values(), *self._stopped]

@@ -52,6 +52,11 @@ class Held:
         waiting = state.table(self.name)
         return END if waiting is None else int(self._times(state, waiting).min())
 
+    def times(self, state: State) -> Times:
+        """The event times of the rows that wait."""
+        waiting = state.table(self.name)
+        return np.empty(0, dtype=np.int64) if waiting is None else self._times(state, waiting)
+
     def release(self, state: State, bound: int) -> Any | None:
         """The rows with an event time before `bound` as one record batch, no longer held; None if there is none."""
         waiting = state.table(self.name)

@@ -60,6 +60,11 @@ class OpenRows:
         cache = self._cache(state)
         return cache.times.values[positions - cache.start]
 
+    def open_times(self, state: State) -> Times:
+        """The event times of all open rows, ascending."""
+        cache = self._cache(state)
+        return cache.times.values[cache.open - cache.start :]
+
     def rows(self, state: State) -> tuple[pa.Table, int]:
         """A table with all open rows and the position of its first row."""
         cache = self._cache(state)

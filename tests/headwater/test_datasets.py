@@ -282,6 +282,13 @@ def test_a_condition_on_a_table_looks_at_its_latest_rows(hub):
     assert hub.dataset("rome").to_arrow().num_rows == 0
 
 
+def test_an_overwritten_row_does_not_come_back_through_a_condition(hub):
+    for site, city in (("b", "Oslo"), ("a", "Rome"), ("c", "Bonn"), ("a", "Pisa")):
+        hub.publish("plant.sites", [{"site": site, "city": city}])
+    frozen = hub.freeze("others", "plant.sites", where="city <> 'Pisa'")
+    assert frozen.to_arrow()["city"].to_pylist() == ["Oslo", "Bonn"]
+
+
 def test_a_later_schema_does_not_change_a_dataset(hub):
     frozen = hub.freeze("training", "plant.readings")
     before = frozen.to_arrow()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from catalog import Catalog
-from catalog.lineage import Node
+from catalog.lineage import Direction, Evidence, Node
 from headwater import Hub, platform
 from streams.impact import impact
 from streams.message import RowAddress
@@ -59,10 +60,11 @@ def check_graph(hub: Hub, truth: Truth) -> None:
     assert observed | truth.later == flowed | truth.later
 
 
-def _edges(hub: Hub, names: list[str], evidence: str) -> set[tuple[str, str]]:
+def _edges(hub: Hub, names: list[str], evidence: Evidence) -> set[tuple[str, str]]:
     found = set()
-    for name in names:
-        graph = hub.lineage(name, direction="up", evidence=evidence)
+    ways: tuple[Direction, ...] = ("up", "down")
+    for name, direction in product(names, ways):
+        graph = hub.lineage(name, direction=direction, evidence=evidence)
         nodes = {node.id: node for node in graph.nodes if node.kind != "service"}
         found |= {
             (_called(nodes[edge.source]), _called(nodes[edge.target]))

@@ -21,21 +21,32 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def hub_in(folder: Path, empty_catalog: Path) -> Hub:
+    """A hub in a new folder, with a log that does not wait for the disk."""
+    folder.mkdir()
+    shutil.copy(empty_catalog, folder / "catalog.db")
+    hub = Hub(Config(folder, f"embedded://{folder / 'log.db'}", f"sqlite:///{folder / 'catalog.db'}", "python"))
+    hub.log.close()
+    hub.log = EmbeddedLog(folder / "log.db", synchronous="normal")
+    return hub
+
+
 @pytest.fixture
 def make_hub(tmp_path: Path, empty_catalog: Path) -> Iterator[Callable[[], Hub]]:
-    """Each call gives a hub in a folder of its own, with a log that does not wait for the disk."""
+    """Each call gives a hub in a folder of its own."""
     hubs = []
 
     def make() -> Hub:
-        folder = tmp_path / uuid4().hex
-        folder.mkdir()
-        shutil.copy(empty_catalog, folder / "catalog.db")
-        hub = Hub(Config(folder, f"embedded://{folder / 'log.db'}", f"sqlite:///{folder / 'catalog.db'}", "python"))
-        hub.log.close()
-        hub.log = EmbeddedLog(folder / "log.db", synchronous="normal")
-        hubs.append(hub)
-        return hub
+        hubs.append(hub_in(tmp_path / uuid4().hex, empty_catalog))
+        return hubs[-1]
 
     yield make
     for hub in hubs:
         hub.close()
+
+
+@pytest.fixture(scope="session")
+def shared_hub(tmp_path_factory: pytest.TempPathFactory, empty_catalog: Path) -> Iterator[Hub]:
+    """One hub for tests that each make streams under a name of their own."""
+    with hub_in(tmp_path_factory.mktemp("shared") / "hub", empty_catalog) as hub:
+        yield hub

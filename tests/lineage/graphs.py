@@ -40,7 +40,7 @@ Drawn = list[tuple[int, int, int]]
 
 @dataclass(frozen=True)
 class Input:
-    """A stream or table that is filled from outside: by a service in several calls in each of two runs, or by a source."""
+    """A stream or table filled from outside: by a service in several calls in each of two runs, or by a source."""
 
     name: str
     is_table: bool
@@ -110,8 +110,9 @@ def called(operator: str) -> str:
 
 @dataclass
 class Truth:
-    """What the catalog must say: `edges` between streams and operators (see `called`), and for each field of a stream that an
-    operator writes the fields that it depends on, each with whether that is coarse. `later` are feedback edges."""
+    """What the catalog must say: `edges` between streams and operators (see `called`), and for each field of a stream
+    that an operator writes the fields that it depends on, each with whether that is coarse. `later` are feedback
+    edges."""
 
     edges: set[tuple[str, str]] = field(default_factory=set)
     fields: dict[str, dict[str, Origins]] = field(default_factory=dict)

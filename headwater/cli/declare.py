@@ -1,0 +1,117 @@
+"""Commands that declare: a project to start from, and what a file declares into the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headwater.cli.command import FILE_HELP, command
+from headwater.cli.session import DIFFERENT, Session
+
+if TYPE_CHECKING:
+    from catalog.difference import Difference
+
+PANEL = "Declare"
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "init", panel=PANEL, examples=["headwater init", "headwater init plant"])(init)
+    command(
+        app,
+        "register",
+        panel=PANEL,
+        examples=[
+            "headwater register pipeline.py",
+            "headwater register pipeline.py --check",
+            "headwater register readings.odcs.yaml",
+        ],
+    )(register)
+
+
+def init(
+    session: Session,
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if need be.", metavar="FOLDER")] = Path(),
+) -> None:
+    """Write a small working pipeline to start from: a pipeline file, a contract and data."""
+    from headwater import starter
+
+    written = starter.write(folder)
+    go = [] if folder == Path() else [f"cd {folder}"]
+    steps = [
+        *go,
+        "headwater register pipeline.py",
+        "headwater publish plant.readings readings.csv",
+        "headwater run pipeline.py --until caught-up",
+        "headwater streams",
+        "headwater lineage plant.fahrenheit",
+    ]
+    if session.json:
+        session.emit({"written": written, "next": steps})
+        return
+    session.out.line(f"Wrote {', '.join(str(place) for place in written)}.")
+    session.out.heading("Next steps")
+    for step in steps:
+        session.out.line(f"  {step}")
+
+
+def register(
+    session: Session,
+    file: Annotated[
+        str, typer.Argument(help=f"{FILE_HELP} Or a contract (.yaml) that declares one stream.", metavar="FILE")
+    ],
+    check: Annotated[
+        bool, typer.Option("--check", help=f"Change nothing; exit code {DIFFERENT} if there is a difference.")
+    ] = False,
+) -> None:
+    """Put what a file declares into the catalog, and say what that changes.
+
+    A change that readers could not follow is refused, with exit code 5, and nothing is changed.
+    """
+    name, differences = _registered(session, file, check)
+    own = [one for one in differences if _is_own(one)]
+    shown = [one for one in differences if not _is_own(one)]
+    if session.json:
+        session.emit({"name": name, "changed": not check and bool(differences), "differences": _plain(differences)})
+    elif not differences:
+        session.out.line(f"{name}: the catalog holds just this; nothing to change.")
+    else:
+        session.out.table(
+            ["change", "what", "name", "detail"],
+            [(one.action, one.what, one.name, one.detail) for one in shown],
+            wrap="detail",
+        )
+        more = f" ({len(own)} more for progress and state)" if own else ""
+        verb = "would change" if check else "changed"
+        session.out.line()
+        session.out.line(f"{name}: {len(shown)} {'thing' if len(shown) == 1 else 'things'} {verb}{more}.")
+    if check and differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def _registered(session: Session, file: str, check: bool) -> tuple[str, list[Difference]]:
+    from catalog.register import Registration
+    from headwater.cli.load import is_contract, load_pipeline
+
+    if is_contract(file):
+        from streams.odcs import read_contract
+
+        stream = read_contract(Path(file))
+        document = Path(file).read_text(encoding="utf-8")
+        hub = session.hub(make=not check)
+        return stream.name, hub.register_stream(stream, document=document, dry_run=check)
+    pipeline = load_pipeline(file)
+    hub = session.hub(make=not check)
+    found = hub.register(pipeline, dry_run=check)
+    return pipeline.name, list(found.differences) if isinstance(found, Registration) else found
+
+
+def _is_own(one: Difference) -> bool:
+    """True for the streams that the platform keeps for each operator."""
+    return one.what == "stream" and one.name.endswith((".progress", ".state"))
+
+
+def _plain(differences: list[Difference]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in differences]
