@@ -78,6 +78,7 @@ class Hub:
         why the change cannot be made; then nothing of it is.
         """
         pipeline.plan()
+        platform.refuse_second_writers(self.catalog, pipeline)
         spec = platform.complete(pipeline)
         if dry_run:
             return self.catalog.difference(spec, compatible=compatible)
