@@ -8,6 +8,7 @@ from headwater import testing
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
 from headwater.query import Query
 from headwater.replay_quarantine import ReplayReport
@@ -19,6 +20,7 @@ from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
     ContractError,
@@ -52,6 +54,7 @@ __all__ = [
     "BEGINNING",
     "END",
     "Addresses",
+    "BadAddress",
     "Batch",
     "CatalogError",
     "ConditionError",
@@ -65,9 +68,11 @@ __all__ = [
     "Derived",
     "HeadwaterError",
     "Hub",
+    "Impact",
     "Incompatible",
     "Input",
     "Mapped",
+    "NoSuchRow",
     "NotRegistered",
     "Operator",
     "Output",
@@ -90,6 +95,7 @@ __all__ = [
     "State",
     "StepFailed",
     "Stream",
+    "Trace",
     "WrongOutput",
     "between",
     "compare",

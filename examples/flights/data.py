@@ -18,11 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from examples.flights.descriptions import DESCRIPTIONS, FIELDS
-
 __all__ = [
-    "DESCRIPTIONS",
-    "FIELDS",
+    "COLUMNS",
     "airlines",
     "airports",
     "arrivals",
@@ -31,6 +28,40 @@ __all__ = [
     "schedule",
     "weather",
 ]
+
+#: The columns of each stream and table, in their order; `contracts/` says what they mean.
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "schedule": (
+        "flight_id",
+        "published",
+        "carrier",
+        "flight",
+        "origin",
+        "dest",
+        "distance",
+        "scheduled_departure",
+        "scheduled_arrival",
+    ),
+    "departures": ("flight_id", "departed", "carrier", "tailnum", "origin", "dest", "dep_delay"),
+    "arrivals": ("flight_id", "arrived", "carrier", "tailnum", "origin", "dest", "arr_delay", "air_time"),
+    "weather": (
+        "origin",
+        "observed",
+        "hour_start",
+        "temp",
+        "dewp",
+        "humid",
+        "wind_dir",
+        "wind_speed",
+        "wind_gust",
+        "precip",
+        "pressure",
+        "visib",
+    ),
+    "planes": ("tailnum", "year", "type", "manufacturer", "model", "engines", "seats", "speed", "engine"),
+    "airports": ("faa", "name", "lat", "lon", "alt", "tz", "dst", "tzone"),
+    "airlines": ("carrier", "name"),
+}
 
 #: A departure may be up to 43 minutes early, so its schedule has to be out long before the scheduled time.
 PUBLISHED_BEFORE: Final = np.timedelta64(12, "h")
@@ -92,23 +123,23 @@ def weather(rows: int | None = None) -> pa.Table:
 
 def planes() -> pa.Table:
     """Aircraft by tail number."""
-    return _read("planes.csv", integers=("year", "engines", "seats", "speed")).select(list(FIELDS["planes"]))
+    return _read("planes.csv", integers=("year", "engines", "seats", "speed")).select(list(COLUMNS["planes"]))
 
 
 def airports() -> pa.Table:
     """Airports by FAA code."""
-    return _read("airports.csv", integers=("alt", "tz")).select(list(FIELDS["airports"]))
+    return _read("airports.csv", integers=("alt", "tz")).select(list(COLUMNS["airports"]))
 
 
 def airlines() -> pa.Table:
     """Airlines by carrier code."""
-    return _read("airlines.csv").select(list(FIELDS["airlines"]))
+    return _read("airlines.csv").select(list(COLUMNS["airlines"]))
 
 
 def _published(table: pa.Table, name: str, by: str) -> pa.Table:
     """The columns of that stream, in event-time order; rows of one instant stay in the order of their key."""
     order = np.argsort(_numpy(table, by), kind="stable")
-    return table.select(list(FIELDS[name])).take(order).combine_chunks()
+    return table.select(list(COLUMNS[name])).take(order).combine_chunks()
 
 
 @lru_cache(maxsize=1)

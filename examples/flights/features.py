@@ -13,7 +13,17 @@ import headwater as hw
 LATE_AFTER: Final = 15
 NEW_YORK: Final = pa.timestamp("us", "America/New_York")
 
-WEATHER: Final = ("observed", "temp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+#: Columns of the weather and what they are called beside a departure.
+WEATHER: Final = {
+    "observed": "weather_observed",
+    "temp": "temp",
+    "humid": "humid",
+    "wind_speed": "wind_speed",
+    "wind_gust": "wind_gust",
+    "precip": "precip",
+    "pressure": "pressure",
+    "visib": "visib",
+}
 
 DERIVES: Final[dict[str, list[str]]] = {
     "hour": ["scheduled_departure"],
@@ -21,7 +31,7 @@ DERIVES: Final[dict[str, list[str]]] = {
     "month": ["scheduled_departure"],
     "planned_minutes": ["scheduled_departure", "scheduled_arrival"],
     "plane_age": ["departed", "plane_year"],
-    "weather_age": ["departed", "observed"],
+    "weather_age": ["departed", "weather_observed"],
 }
 READS: Final = sorted({field for fields in DERIVES.values() for field in fields})
 SCHEMA: Final = hw.Schema(
@@ -36,6 +46,15 @@ SCHEMA: Final = hw.Schema(
         "weather_age": "Minutes from the weather report to the departure; null without a report.",
     }
 )  # fmt: skip
+#: What is known at departure and goes into the training set, with the times at which it was known.
+KEPT: Final = (
+    *("flight_id", "departed", "published", "weather_observed"),
+    *("carrier", "airline", "tailnum", "origin", "dest", "dep_delay", "distance"),
+    *(name for name in WEATHER.values() if name != "weather_observed"),
+    *("plane_seats", "dest_lat", "dest_lon", "dest_alt"),
+    *DERIVES,
+)
+
 OUTCOME_SCHEMA: Final = hw.Schema(
     pa.schema([pa.field("censored", pa.bool_(), nullable=False), pa.field("late", pa.bool_())])
 ).described(
@@ -55,7 +74,7 @@ def at_departure(rows: pa.RecordBatch) -> pa.RecordBatch:
         "month": pc.month(planned),
         "planned_minutes": pc.minutes_between(rows["scheduled_departure"], rows["scheduled_arrival"]),
         "plane_age": pc.subtract(pc.year(rows["departed"]), rows["plane_year"]),
-        "weather_age": pc.minutes_between(rows["observed"], rows["departed"]),
+        "weather_age": pc.minutes_between(rows["weather_observed"], rows["departed"]),
     }
     return pa.RecordBatch.from_arrays([column.cast(pa.int32()) for column in columns.values()], schema=SCHEMA.arrow)
 

@@ -14,8 +14,10 @@ from examples.flights import data, features
 
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
-#: Rows in one batch of a source.
-BATCH: Final = 1_000
+#: Rows in one batch of a source: in four partitions a message of about a thousand rows.
+FLIGHTS_AT_ONCE: Final = 4_000
+#: Four days of weather.
+HOURS_AT_ONCE: Final = 300
 
 
 def build(rows: int | None = None) -> hw.Pipeline:
@@ -39,15 +41,13 @@ def build(rows: int | None = None) -> hw.Pipeline:
     arrivals = p.stream("arrivals", contract=contract("arrivals"))
     weather = p.stream("weather", contract=contract("weather"))
 
-    for table, read in ((airlines, data.airlines), (airports, data.airports), (planes, data.planes)):
-        p.source(table, read)
-    for stream, replay in (
-        (schedule, data.schedule),
-        (departures, data.departures),
-        (arrivals, data.arrivals),
-        (weather, data.weather),
-    ):
-        p.source(stream, partial(replay, rows), chunk=BATCH)
+    p.source(airlines, data.airlines)
+    p.source(airports, data.airports)
+    p.source(planes, data.planes)
+    p.source(schedule, partial(data.schedule, rows), chunk=FLIGHTS_AT_ONCE)
+    p.source(departures, partial(data.departures, rows), chunk=FLIGHTS_AT_ONCE)
+    p.source(arrivals, partial(data.arrivals, rows), chunk=FLIGHTS_AT_ONCE)
+    p.source(weather, partial(data.weather, rows), chunk=HOURS_AT_ONCE)
 
     # What breaks a contract goes to <name>.clean.quarantine, with the rule and the value.
     known_planes = p.clean(planes, to="planes.clean")
@@ -75,7 +75,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         how="asof",
         on="origin",
         broadcast=True,
-        fields={name: name if name == "observed" else f"weather_{name}" for name in features.WEATHER},
+        fields=features.WEATHER,
         tolerance="3h",
         to="in_weather",
         description="Departures with the newest weather at their airport that was known when they left.",
@@ -86,9 +86,9 @@ def build(rows: int | None = None) -> hw.Pipeline:
         {"plane": known_planes, "airline": airlines, "destination": known_airports},
         on={"plane": "tailnum", "airline": "carrier", "destination": ("dest", "faa")},
         fields={
-            "plane": {"year": "plane_year", "model": "plane_model", "seats": "plane_seats"},
+            "plane": {"year": "plane_year", "seats": "plane_seats"},
             "airline": {"name": "airline"},
-            "destination": {"name": "destination", "lat": "dest_lat", "lon": "dest_lon", "alt": "dest_alt"},
+            "destination": {"lat": "dest_lat", "lon": "dest_lon", "alt": "dest_alt"},
         },
         to="described",
         description="Departures with their plan, weather, aircraft, airline and destination.",
@@ -121,7 +121,8 @@ def build(rows: int | None = None) -> hw.Pipeline:
         on="flight_id",
         after="1d",
         many="one",
-        fields={"arrived": "arrived", "arr_delay": "arr_delay", "air_time": "air_time"},
+        left_fields=features.KEPT,
+        fields={name: name for name in ("arrived", "arr_delay", "air_time")},
         time_name="known_at",
         to="outcomes",
         description="Departures with their arrival; without one if none came within a day.",

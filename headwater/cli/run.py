@@ -71,7 +71,13 @@ def run(
     hub = session.hub(make=True)
     before = _counts(hub, list(pipeline.nodes))
     with _stopping() as stopped, _quiet(until is not None and not session.debug):
-        report = hub.run(pipeline, until=until.value if until else None, workers=workers, max_wait=max_wait)
+        report = hub.run(
+            pipeline,
+            until=until.value if until else None,
+            workers=workers,
+            max_wait=max_wait,
+            console=None if session.json or session.out.plain else session.out.console,
+        )
     after = hub.status(list(pipeline.nodes))
     if session.json:
         session.emit({**asdict(report), "stopped": bool(stopped), "operators": [_operator_json(one) for one in after]})

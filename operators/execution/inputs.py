@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from operators.execution.merge import Channel, ChannelId, Merge
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, ProgressReader, task_of
-from operators.operator import Batch, Input
+from operators.operator import Input
 from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
 from streams.message import BEGINNING, END
-from streams.parents import joined
 from streams.read import Arrived, OnGap, PartitionReader
 from streams.schema import Schema
 
@@ -230,25 +228,6 @@ class Inputs:
                 position = channel.queue[0].first if channel.queue else max(feed.reader.position, channel.position)
                 found.append([*channel.id, position, channel.key, *channel.outside])
         return found
-
-    def joined(self, batches: Sequence[Arrived], clock: int) -> Batch:
-        """Several batches of one channel as one."""
-        given = next(feed.given for feed in self._feeds if feed.given.stream.name == batches[0].stream)
-        rows = pa.Table.from_batches([batch.rows.select(list(given.reads)) for batch in batches])
-        whole = rows.combine_chunks().to_batches()
-        late = None
-        if any(batch.late is not None for batch in batches):
-            late = np.concatenate(
-                [np.zeros(len(batch.times), dtype=bool) if batch.late is None else batch.late for batch in batches]
-            )
-        return Batch(
-            given.stream.name,
-            whole[0] if whole else batches[0].rows.select(list(given.reads)),
-            joined([batch.addresses for batch in batches]),
-            np.concatenate([batch.times for batch in batches]),
-            clock,
-            late,
-        )
 
     def misplaced(self, id: ChannelId, batch: Arrived) -> Misplaced | None:
         """What is wrong if rows of an outside stream lie in another partition than the one of their key."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-
-import numpy as np
 
 from catalog.errors import HeadwaterError
 from operators.errors import StepFailed
@@ -25,15 +24,19 @@ from operators.execution.progress import (
 from operators.execution.restore import migrate_state, restored_state, state_version_of
 from operators.execution.snapshots import EVERY, write_snapshot
 from operators.execution.state import State
+from operators.execution.together import steps_of
 from operators.execution.transaction import Transaction
 from operators.operator import Batch, Operator, Output, tick_at
 from streams.log.protocol import Log, Writer
 from streams.message import BEGINNING, END
-from streams.parents import Addresses
 from streams.read import OnGap
 from streams.schema import Schema
 from streams.staging import Staging
 
+logger = logging.getLogger(__name__)
+
+#: Steps of an operator that takes several batches at once are fed up to so many rows.
+ROWS_IN_STEPS = 16_384
 #: A row-wise step is fed up to so many rows of consecutive messages at once.
 ROWS_AT_ONCE = 100_000
 ROWS_PER_TRANSACTION = 400_000
@@ -83,6 +86,9 @@ class Task:
         self._watermark = BEGINNING
         self._committed = 0.0
         self._owned = False
+        self._steps = steps_of(node.operator)
+        self._rows_together = ROWS_AT_ONCE if node.operator.row_wise else ROWS_IN_STEPS
+        self._alone = 0
 
     def start(self) -> None:
         """Own the task and restore it. StateMismatch if its state has another version."""
@@ -199,54 +205,65 @@ class Task:
             except StepFailed:
                 self._merge.untake(taken)
                 raise
-        elif self.operator.row_wise and taken.batch.failure is None:
-            self._take_several(taken)
-        else:
+        elif self._steps is None or self._alone or force:
+            self._alone = max(self._alone - 1, 0)
             self._take(taken)
+        else:
+            self._take_together(taken)
         return True
 
-    def _take_several(self, first: Taken) -> None:
-        """Feed consecutive batches of one channel to a row-wise step; its outputs are cut back at their ends."""
-        group = [first]
-        rows = first.batch.rows.num_rows if first.batch else 0
-        while rows < ROWS_AT_ONCE and first.channel is not None and first.channel.queue:
-            taken = self._merge.next()
-            if taken is None or taken.batch is None:
+    def _take_together(self, first: Taken) -> None:
+        """Feed consecutive batches to an operator that takes several at once."""
+        assert self._steps is not None
+        group: list[tuple[Taken, Batch]] = []
+        rows = 0
+        taken: Taken | None = first
+        while taken is not None:
+            given = None if self.operator.row_wise and taken.channel is not first.channel else self._given(taken)
+            if given is None:
+                if group:
+                    self._merge.untake(taken)
                 break
-            if taken.channel is not first.channel or taken.batch.failure is not None:
-                self._merge.untake(taken)
-                break
-            group.append(taken)
-            rows += taken.batch.rows.num_rows
-        if len(group) == 1:
+            group.append((taken, given))
+            rows += given.rows.num_rows
+            taken = self._merge.next() if rows < self._rows_together else None
+        if len(group) < 2:
             self._take(first)
             return
-        batches = [taken.batch for taken in group if taken.batch is not None]
-        mark, bound = self.state.mark(), self._bound
-        emission = self._transaction.emission
+        mark, bound, held = self.state.mark(), self._bound, self._holds
         try:
-            for taken in group:
-                self._refuse_misplaced(taken)
-            whole = self._inputs.joined(batches, group[0].clock)
-            outputs = list(self.operator.step(whole, self.state))
-            cut = [_cut_at(output, [batch.end for batch in batches]) for output in outputs]
-            with emission.all_or_none():
-                for index, taken in enumerate(group):
-                    self._raise_bound(taken.clock)
-                    for output, pieces in zip(outputs, cut, strict=True):
-                        start, stop = pieces[index], pieces[index + 1]
-                        if stop > start:
-                            emission.emit(_slice(output, start, stop), self._bound)
-        except Exception:
+            done = list(self._steps([batch for _, batch in group], self.state))
+            with self._transaction.emission.all_or_none():
+                for (one, _), (outputs, holds) in zip(group, done, strict=True):
+                    self._emit(one.clock, outputs, holds)
+        except Exception as error:
             # Found again, and reported, at the batch that is to blame.
+            logger.info("%s takes %d batches one by one: %s", self.name, len(group), error)
             self.state.reset(mark)
-            self._bound = bound
-            for taken in group:
-                self._take(taken)
+            self._bound, self._holds = bound, held
+            for one, _ in reversed(group):
+                self._merge.untake(one)
+            self._alone = len(group)
             return
-        for taken in group:
-            self._transaction.take(taken)
+        for one, _ in group:
+            self._transaction.take(one)
         self._stalled = False
+
+    def _given(self, taken: Taken) -> Batch | None:
+        """What the step is given; None for a batch that has no rows or cannot be taken."""
+        batch = taken.batch
+        assert batch is not None
+        if batch.failure is not None or not batch.rows.num_rows or self._misplaced(taken) is not None:
+            return None
+        return self._batch(taken)
+
+    def _batch(self, taken: Taken) -> Batch:
+        batch, channel = taken.batch, taken.channel
+        assert batch is not None
+        assert channel is not None
+        given = self.operator.inputs[channel.id.input]
+        rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
+        return Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
 
     def _take(self, taken: Taken) -> None:
         batch = taken.batch
@@ -255,12 +272,12 @@ class Task:
         if batch.failure is not None:
             self._failed(taken, batch.failure)
             return
-        given = self.operator.inputs[taken.channel.id.input]
-        rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
-        if rows.num_rows:
+        if batch.rows.num_rows:
             try:
-                self._refuse_misplaced(taken)
-                self._step(Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late))
+                problem = self._misplaced(taken)
+                if problem is not None:
+                    raise problem
+                self._step(self._batch(taken))
             except Exception as error:
                 self._failed(taken, error)
                 return
@@ -269,12 +286,10 @@ class Task:
         self._transaction.take(taken)
         self._stalled = False
 
-    def _refuse_misplaced(self, taken: Taken) -> None:
+    def _misplaced(self, taken: Taken) -> HeadwaterError | None:
         assert taken.batch is not None
         assert taken.channel is not None
-        problem = self._inputs.misplaced(taken.channel.id, taken.batch)
-        if problem is not None:
-            raise problem
+        return self._inputs.misplaced(taken.channel.id, taken.batch)
 
     def _tick(self, clock: int) -> None:
         try:
@@ -315,11 +330,13 @@ class Task:
     def _settle(self, clock: int, outputs: list[Output]) -> None:
         """Emit what a step returned: all of it, or nothing if something does not fit."""
         holds = self.operator.holds(self.state)
-        emission = self._transaction.emission
-        with emission.all_or_none():
-            self._raise_bound(clock)
-            for output in outputs:
-                emission.emit(output, self._bound)
+        with self._transaction.emission.all_or_none():
+            self._emit(clock, outputs, holds)
+
+    def _emit(self, clock: int, outputs: list[Output], holds: int) -> None:
+        self._raise_bound(clock)
+        for output in outputs:
+            self._transaction.emission.emit(output, self._bound)
         self._holds = max(holds, min(self._holds, clock))
 
     def _raise_bound(self, clock: int) -> None:
@@ -382,21 +399,3 @@ class Task:
         self._seq += 1
         self._committed = monotonic()
         self._begin()
-
-
-def _cut_at(output: Output, ends: list[int]) -> list[int]:
-    """Where in a row-wise step's output the rows of each of its input messages begin."""
-    first = output.parents[0]
-    if not isinstance(first, Addresses) or len(first) != output.rows.num_rows:
-        raise HeadwaterError("A row-wise step must give one parent address a row", where=output.stream)
-    return [0, *np.searchsorted(first.offset, ends, side="left").tolist()]
-
-
-def _slice(output: Output, start: int, stop: int) -> Output:
-    if start == 0 and stop == output.rows.num_rows:
-        return output
-    return Output(
-        output.stream,
-        output.rows.slice(start, stop - start),
-        tuple(part.slice(start, stop) if isinstance(part, Addresses) else part for part in output.parents),
-    )

@@ -7,20 +7,24 @@ event time, left rows wait until the clock has passed them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
+from operators.execution.together import Step, as_one, cut_into
 from operators.join.columns import Left, Right, described, joined_stream, lineage
 from operators.join.held import MANY, Held
+from operators.join.keys import Positions
 from operators.join.late import Late, bound_of
 from operators.join.latest import Arrived, Latest
 from operators.join.rows import addresses_of, chosen_columns, kept, kept_schema, own_columns, taken, times_of
+from operators.join.together import Waiting, bounds_if_in_time, by_input, cut_by_time, one_by_one, releases
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
-from streams.message import END
+from streams.message import BEGINNING, END
 from streams.parents import NO_PARENT, Addresses
 from streams.stream import Stream
 
@@ -133,10 +137,7 @@ class LookupJoin:
             bound = bound_of(batch.clock, self._lateness)
             if self._releases(batch, bound, state):
                 self._release(state, bound, outputs)
-            if self._lateness and bound < END:
-                state[_CLOCK] = b"%d" % bound
-            elif _CLOCK in state:
-                del state[_CLOCK]
+            self._keep_clock(state, bound)
         if not batch.rows.num_rows:
             return outputs
         if batch.input == self._left.stream.name:
@@ -144,6 +145,18 @@ class LookupJoin:
         else:
             self._take_right(batch, state, outputs)
         return outputs
+
+    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """The same as one step after the other."""
+        immediate = {side.stream for side in self._sides if not side.waits}
+        for changes, some in groupby(batches, lambda batch: batch.input in immediate):
+            run = list(some)
+            if changes or len(run) == 1:
+                yield from one_by_one(self, run, state)
+            elif self._waits:
+                yield from self._steps_waiting(run, state)
+            else:
+                yield from self._steps_at_once(run, state)
 
     def holds(self, state: State) -> int:
         earliest = self._held.earliest(state)
@@ -162,6 +175,49 @@ class LookupJoin:
         if batch.is_tick or batch.input == self._left.stream.name or bool((batch.times < bound).any()):
             return True
         return any(side.waits and side.held.count(state) >= MANY for side in self._sides)
+
+    def _steps_at_once(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """Left rows that wait for nothing."""
+        whole = as_one(batches)
+        chosen, outputs = self._met(state, whole.rows, whole.times, whole.addresses, {})
+        ends = np.cumsum([batch.rows.num_rows for batch in batches])
+        pieces: list[list[Output]] = [[] for _ in batches]
+        for output in outputs:
+            cut_into(pieces, output, (ends if chosen is None else np.searchsorted(chosen, ends)).tolist())
+        return [(piece, END) for piece in pieces]
+
+    def _steps_waiting(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        bounds = bounds_if_in_time(batches, self._lateness)
+        if bounds is None or self._left.stream.time is None:
+            return one_by_one(self, batches, state)
+        name = self._left.stream.name
+        waiting = [Waiting(side.held.times(state), batches, side.stream) for side in self._sides if side.waits]
+        reached, last = releases(batches, bounds, name, waiting, BEGINNING)
+        holds = Waiting(self._held.times(state), batches, name).earliest(reached)
+        if self._lateness:
+            holds = [min(hold, bound) for hold, bound in zip(holds, bounds.tolist(), strict=True)]
+        outputs: list[Output] = []
+        self._push(state, batches[: max(last, 0)])
+        if last >= 0:
+            outputs += self.step(batches[last], state)
+        self._push(state, batches[last + 1 :])
+        self._keep_clock(state, int(bounds[-1]))
+        return list(zip(cut_by_time(outputs, self._left.stream.time, reached), holds, strict=True))
+
+    def _push(self, state: State, batches: Sequence[Batch]) -> None:
+        """Let rows that are in time wait."""
+        for batch in by_input(batches):
+            if batch.input == self._left.stream.name:
+                self._held.push(state, kept(batch, self._schema))
+            for side in self._sides:
+                if side.stream == batch.input:
+                    side.held.push(state, kept(batch, side.schema))
+
+    def _keep_clock(self, state: State, bound: int) -> None:
+        if self._lateness and bound < END:
+            state[_CLOCK] = b"%d" % bound
+        elif _CLOCK in state:
+            del state[_CLOCK]
 
     def _take_left(self, batch: Batch, state: State, outputs: list[Output]) -> None:
         if not self._waits:
@@ -211,6 +267,13 @@ class LookupJoin:
     def _joined(
         self, state: State, rows: Any, times: Any, addresses: Addresses, newer: dict[str, Arrived]
     ) -> Iterable[Output]:
+        return self._met(state, rows, times, addresses, newer)[1]
+
+    def _met(
+        self, state: State, rows: Any, times: Any, addresses: Addresses, newer: dict[str, Arrived]
+    ) -> tuple[Positions | None, list[Output]]:
+        """Which of the rows come out (None: all), and the output."""
+        chosen = None
         columns = [rows.column(name) for name in self._left.fields]
         parents = [addresses]
         for side in self._sides:
@@ -224,6 +287,7 @@ class LookupJoin:
                 chosen = np.flatnonzero(present)
                 columns = [column.take(pa.array(chosen)) for column in columns]
                 parents = [part.take(chosen) for part in parents]
-        if len(parents[0]):
-            joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
-            yield Output(self._output.name, joined, tuple(parents))
+        if not len(parents[0]):
+            return chosen, []
+        joined = pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
+        return chosen, [Output(self._output.name, joined, tuple(parents))]

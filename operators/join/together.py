@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.execution.state import State
 from operators.execution.together import Step, as_one, cut_into
+from operators.join.held import MANY
 from operators.join.keys import Positions
 from operators.join.late import bound_of
 from operators.join.rows import Times
@@ -54,11 +55,17 @@ class Waiting:
         came = [np.full(len(held), -1), *(np.full(len(times), at) for at, times in own)]
         self._came = np.concatenate(came)
 
-    def earliest(self, bounds: Times) -> list[int]:
+    def many(self, at: int, reached: int) -> bool:
+        """True if very many rows wait before batch `at`, after all before `reached` have left."""
+        if len(self.times) < MANY:
+            return False
+        return int(np.count_nonzero((self._came < at) & (self.times >= reached))) >= MANY
+
+    def earliest(self, reached: Times) -> list[int]:
         """Behind each batch the smallest event time that still waits; END if none does."""
         found = []
         # One round a batch, not a row: a step takes a few dozen batches at most.
-        for at, bound in enumerate(bounds.tolist()):
+        for at, bound in enumerate(reached.tolist()):
             waits = self.times[(self._came <= at) & (self.times >= bound)]
             found.append(int(waits.min()) if len(waits) else END)
         return found
@@ -68,15 +75,29 @@ class Waiting:
         return np.sort(self.times[self.times < last])
 
 
+def releases(
+    batches: Sequence[Batch], bounds: Times, always: str, counted: Sequence[Waiting], start: int
+) -> tuple[Times, int]:
+    """Behind each batch the bound up to which rows have left (`start` before the first that lets rows leave), and which
+    of the batches is the last that does, -1 if none. Those of the input `always` do, others when very many
+    `counted` rows wait."""
+    reached, last, found = start, -1, []
+    for at, (batch, bound) in enumerate(zip(batches, bounds.tolist(), strict=True)):
+        if batch.input == always or any(waiting.many(at, reached) for waiting in counted):
+            reached, last = bound, at
+        found.append(reached)
+    return np.array(found, dtype=np.int64), last
+
+
 def counts_before(times: Times, bounds: Times, less: int = 0) -> Positions:
     """For each bound how many of the ascending times are before it by more than `less`."""
     return np.searchsorted(times, [bound_of(bound, less) for bound in bounds.tolist()])
 
 
-def cut_by_time(outputs: Iterable[Output], time: str, bounds: Times) -> list[list[Output]]:
-    """The outputs, whose column `time` is in order, cut where the bound of each batch lies."""
-    pieces: list[list[Output]] = [[] for _ in bounds]
+def cut_by_time(outputs: Iterable[Output], time: str, reached: Times) -> list[list[Output]]:
+    """The outputs, whose column `time` is in order, cut at what was reached behind each batch."""
+    pieces: list[list[Output]] = [[] for _ in reached]
     for output in outputs:
-        ends = np.searchsorted(output.rows.column(time).view(pa.int64()).to_numpy(), bounds)
+        ends = np.searchsorted(output.rows.column(time).view(pa.int64()).to_numpy(), reached)
         cut_into(pieces, output, ends.tolist())
     return pieces

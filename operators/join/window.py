@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
+from operators.execution.together import Step
 from operators.join.columns import UTC_TIME, Left, Right, described, joined_stream, lineage
 from operators.join.held import MANY, Held
 from operators.join.keys import Mask, Positions
@@ -26,9 +27,18 @@ from operators.join.rows import (
     taken,
     times_of,
 )
+from operators.join.together import (
+    Waiting,
+    bounds_if_in_time,
+    by_input,
+    counts_before,
+    cut_by_time,
+    one_by_one,
+    releases,
+)
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
-from streams.message import END
+from streams.message import BEGINNING, END
 from streams.parents import NO_PARENT
 from streams.stream import Stream
 
@@ -124,10 +134,7 @@ class WindowJoin:
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         bound = bound_of(batch.clock, self._lateness)
         outputs = list(self._release(state, bound)) if self._releases(batch, state) else []
-        if self._lateness and bound < END:
-            state[_CLOCK] = b"%d" % bound
-        elif _CLOCK in state:
-            del state[_CLOCK]
+        self._keep_clock(state, bound)
         if not batch.rows.num_rows:
             return outputs
         late = batch.times < bound
@@ -144,6 +151,55 @@ class WindowJoin:
     def _releases(self, batch: Batch, state: State) -> bool:
         """Pairs are made when right rows come: doing it with each left batch as well would only cut them finer."""
         return batch.is_tick or batch.input == self._right.stream.name or self._left_held.count(state) >= MANY
+
+    def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        """The same as one step after the other."""
+        bounds = bounds_if_in_time(batches, self._lateness) if len(batches) > 1 else None
+        if bounds is None:
+            return one_by_one(self, batches, state)
+        left = Waiting(self._left_held.times(state), batches, self._left.stream.name)
+        right = Waiting(self._right_held.times(state), batches, self._right.stream.name)
+        left_open, right_open = self._left_open.open_times(state), self._right_open.open_times(state)
+        # Open rows have left the waiting room; everything that waits is later.
+        start = int(max([BEGINNING, *left_open[-1:] + 1, *right_open[-1:] + 1]))
+        reached, last = releases(batches, bounds, self._right.stream.name, [left], start)
+        left_times = np.append(left_open, left.released(int(reached[-1])))
+        right_times = np.append(right_open, right.released(int(reached[-1])))
+        left_closed = counts_before(left_times, reached, self._after)
+        right_closed = counts_before(right_times, reached, self._before)
+        if _clears(left_times, left_closed, reached) or _clears(right_times, right_closed, reached):
+            return one_by_one(self, batches, state)
+        left_came = counts_before(left_times, reached)
+        holds = []
+        for at, (bound, held, right_held) in enumerate(
+            zip(bounds.tolist(), left.earliest(reached), right.earliest(reached), strict=True)
+        ):
+            is_open = left_closed[at] < left_came[at]
+            hold = min(held, bound) if self._lateness else held
+            if is_open and not self._inner:
+                hold = min(hold, int(left_times[left_closed[at]]) + self._after)
+            holds.append(min(hold, right_held) if is_open or hold < END else hold)
+        outputs: list[Output] = []
+        self._push(state, batches[: max(last, 0)])
+        if last >= 0:
+            outputs += self.step(batches[last], state)
+        self._push(state, batches[last + 1 :])
+        self._keep_clock(state, int(bounds[-1]))
+        return list(zip(cut_by_time(outputs, self._time_name, reached), holds, strict=True))
+
+    def _push(self, state: State, batches: Sequence[Batch]) -> None:
+        """Let rows that are in time wait."""
+        for batch in by_input(batches):
+            if batch.input == self._left.stream.name:
+                self._left_held.push(state, kept(batch, self._left_schema))
+            else:
+                self._right_held.push(state, kept(batch, self._right_schema))
+
+    def _keep_clock(self, state: State, bound: int) -> None:
+        if self._lateness and bound < END:
+            state[_CLOCK] = b"%d" % bound
+        elif _CLOCK in state:
+            del state[_CLOCK]
 
     def holds(self, state: State) -> int:
         known = state.raw(_CLOCK)
@@ -219,8 +275,12 @@ class WindowJoin:
     def _set_matched(self, state: State, matched: Mask) -> None:
         if self._inner and not self._first_only:
             return
-        packed = np.packbits(matched).tobytes() if matched.any() else b""
-        if packed != (state.raw(_MATCHED) or b""):
+        packed = np.packbits(matched).tobytes() if matched.any() else None
+        if packed == state.raw(_MATCHED):
+            return
+        if packed is None:
+            del state[_MATCHED]
+        else:
             state[_MATCHED] = packed
 
     def _with_earlier_left(self, state: State, rows: Any) -> _Pairs:
@@ -239,6 +299,14 @@ class WindowJoin:
         _, end = self._left_open.span(state)
         known = np.maximum(times[which], self._right_open.times(state, right))
         return _Pairs(which + (end - rows.num_rows), right, known)
+
+
+def _clears(times: Times, closed: Positions, reached: Times) -> bool:
+    """True if one of several batches, but not the last, would find no row open and start its segments anew: then
+    they would lie otherwise in the state than after one step for all."""
+    came = counts_before(times, reached)
+    cleared = (closed == came) & (came > 0)
+    return bool(cleared[:-1].any() and not cleared[-1])
 
 
 def _together(pairs: Sequence[_Pairs]) -> _Pairs:

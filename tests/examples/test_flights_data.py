@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
+import yaml
 
 from examples.flights import data
 
@@ -39,7 +40,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pa.Table]:
-    return {name: getattr(data, name)() for name in data.FIELDS}
+    return {name: getattr(data, name)() for name in data.COLUMNS}
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +98,20 @@ def test_is_in_event_time_order_and_in_key_order_within_an_instant(tables: dict[
     assert (key[1:][steps == 0] > key[:-1][steps == 0]).all()
 
 
-@pytest.mark.parametrize("name", list(data.FIELDS))
-def test_every_field_is_described_in_the_order_of_the_columns(tables: dict[str, pa.Table], name: str) -> None:
-    assert tables[name].column_names == list(data.FIELDS[name])
-    assert all(data.FIELDS[name].values())
-    assert data.DESCRIPTIONS[name]
+@pytest.mark.parametrize("name", list(data.COLUMNS))
+def test_the_contract_describes_every_field_in_the_order_of_the_columns(tables: dict[str, pa.Table], name: str) -> None:
+    folder = Path(data.__file__).parent / "contracts"
+    (described,) = yaml.safe_load((folder / f"{name}.odcs.yaml").read_text())["schema"]
+    assert [field["name"] for field in described["properties"]] == tables[name].column_names
+    assert all(field["description"] for field in described["properties"])
+    assert described["description"]
 
 
-@pytest.mark.parametrize("name", list(data.FIELDS))
+@pytest.mark.parametrize("name", list(data.COLUMNS))
 def test_the_reference_names_every_stream_and_field(name: str) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "flights-data.md").read_text()
     assert name in page
-    assert {field for field in data.FIELDS[name] if f"`{field}`" not in page} == set()
+    assert {field for field in data.COLUMNS[name] if f"`{field}`" not in page} == set()
     assert f"{ROWS[name]:,}" in page
 
 

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import operators.join.lookup
 import operators.join.segments
+import operators.join.together
+import operators.join.window
 from operators.execution.digest import digest_state
 from operators.execution.state import State
 from operators.join import join
@@ -95,6 +98,9 @@ def test_several_batches_at_once_leave_the_same(kind: str, seed: int, late: bool
 
 def test_it_holds_across_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators.join.segments, "SEGMENT_ROWS", 3)
+    monkeypatch.setattr(operators.join.together, "MANY", 7)
+    monkeypatch.setattr(operators.join.lookup, "MANY", 7)
+    monkeypatch.setattr(operators.join.window, "MANY", 7)
     for kind in JOINS:
         for seed in range(25):
             test_several_batches_at_once_leave_the_same.hypothesis.inner_test(kind, seed, seed % 3 == 0)

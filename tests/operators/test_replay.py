@@ -113,7 +113,9 @@ def test_a_changed_operator_is_found_with_its_first_differing_row(hub: hw.Hub) -
     assert all(row["celsius"] <= 19 for row in rows[: different.difference.row])
 
 
-def test_a_replay_starts_at_the_newest_earlier_snapshot(tmp_path: Path) -> None:
+def test_a_replay_starts_at_the_newest_earlier_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One batch a step and transaction, so that there are many of them.
+    monkeypatch.setattr("operators.execution.task.ROWS_IN_STEPS", 1)
     with hw.connect(tmp_path / "workspace") as hub:
         p = pipeline()
         hub.register(p)
