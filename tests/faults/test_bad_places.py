@@ -69,7 +69,7 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on_when_there_is_room(plant,
     assert "There is no room to write the log" in str(failed) or "could not be written" in str(failed)
     assert str(plant.file) in str(failed)
     assert "room" in str(failed) or "Free space" in str(failed)
-    assert 0 < plant.count("plant.readings")
+    assert plant.count("plant.readings") > 0
     assert plant.count("plant.level") < looped.count("plant.level")
 
     plant.run(loop_job.build(1500), workers=workers)
@@ -159,7 +159,7 @@ def test_a_catalog_that_is_held_lets_nothing_be_registered_or_first_published(pl
         assert len(plant.hub.read("plant.readings")) == 0
     assert plant.bounds() == bounds
     assert plant.hub.publish("plant.readings", rows()) == 100
-    (edge,) = [edge for edge in plant.hub.lineage("plant.readings", direction="up").edges]
+    (edge,) = list(plant.hub.lineage("plant.readings", direction="up").edges)
     assert edge
 
 
