@@ -151,7 +151,7 @@ def test_a_catalog_that_is_held_lets_nothing_be_registered_or_first_published(pl
     impatient(plant)
     bounds = plant.bounds()
     with held(plant.workspace / "catalog.db"):
-        with pytest.raises(CatalogBusy, match="catalog.db.*Try again"):
+        with pytest.raises(CatalogBusy, match=r"catalog\.db.*Try again"):
             plant.hub.register(hw.Pipeline("other"))
         for _ in range(2):
             with pytest.raises(CatalogBusy):
