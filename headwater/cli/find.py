@@ -51,7 +51,7 @@ def streams(
     entity: Annotated[
         str | None, typer.Option(help="Those with a field for it; synonyms count.", autocompletion=names.entities)
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="The platform's own too: progress, state, changes.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="The platform's own too: progress, state, retry.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="With a name: so many of its newest rows.")] = SAMPLE,
 ) -> None:
     """List the registered streams, or show one: schema, owner, entities, contract, who writes and reads it, freshness,
@@ -71,16 +71,15 @@ def streams(
 
     now, out = hub.clock(), session.out
     out.table(
-        ["stream", "kind", "key", "time", "rows", "newest came", "owner"],
+        ["stream", "kind", "rows", "newest came", "owner", "key"],
         [
             (
                 record.name,
                 record.spec.kind if record.spec.role == "data" else record.spec.role,
-                list(record.spec.key),
-                record.spec.time,
                 status.rows,
                 second(status.appended_at) if out.plain else age(status.appended_at, now),
                 record.spec.owner,
+                list(record.spec.key),
             )
             for record, status in stood
         ],

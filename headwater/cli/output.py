@@ -85,7 +85,7 @@ class Output:
         named: bool = True,
     ) -> None:
         """Rows under their column names (not if not `named`); numbers stand to the right. On a terminal the first
-        column is kept whole and the one named `wrap` may take several lines, others are cut."""
+        column and numbers are kept whole, the one named `wrap` may take several lines, others are cut."""
         given = [list(row) for row in rows]
         if self.plain:
             if named:
@@ -98,13 +98,14 @@ class Output:
             numbers = [row[index] for row in given if row[index] is not None]
             right = bool(numbers) and all(isinstance(value, int | float) for value in numbers)
             wraps = name == wrap
+            whole = right or index == 0
             table.add_column(
                 name,
                 justify="right" if right else "left",
                 no_wrap=not wraps,
                 overflow="fold" if wraps else "ellipsis",
                 style="bold" if index == 0 else "",
-                min_width=max((len(name), *(len(self.cell(row[0])) for row in given))) if index == 0 else len(name),
+                min_width=max([len(name), *(len(self.cell(row[index])) for row in given if whole)]),
             )
         for row in given:
             cells = [self.cell(value) for value in row]

@@ -249,7 +249,11 @@ def _show_status(session: Session, operators: list[OperatorStatus], streams: lis
         out.heading("Streams")
         out.table(
             ["stream", "role", "rows", "messages", "newest came"],
-            [(one.stream, one.role, one.rows, one.messages, _when(out, one.appended_at, now)) for one in streams],
+            [
+                (one.stream, one.role, one.rows, one.messages, _when(out, one.appended_at, now))
+                for one in streams
+                if one.messages or one.role == "data"
+            ],
         )
 
 

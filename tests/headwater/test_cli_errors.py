@@ -72,12 +72,12 @@ def test_a_damaged_headwater_toml_is_named(plant: Plant) -> None:
 
 def test_the_environment_names_the_workspace(plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HEADWATER_WORKSPACE", str(plant.folder / ".headwater"))
-    assert len(Plant(tmp_path)("streams", "--json").json) == 7
+    assert len(Plant(tmp_path)("streams", "--json").json) == 6
 
 
 def test_commands_below_the_folder_find_its_workspace(plant: Plant) -> None:
     (plant.folder / "deep" / "down").mkdir(parents=True)
-    assert len(Plant(plant.folder / "deep" / "down")("streams", "--json").json) == 7
+    assert len(Plant(plant.folder / "deep" / "down")("streams", "--json").json) == 6
 
 
 def test_a_log_that_is_none_is_an_error_of_ours(plant: Plant) -> None:
