@@ -67,6 +67,7 @@ class Plant:
         self.hub.register(pipeline)
         for first in (0, 100, 200, 300):
             self.hub.publish("plant.readings", readings(first))
+        self.hub.sync()
         return pipeline
 
     def run(self, pipeline: hw.Pipeline, **options: Any) -> hw.RunReport:

@@ -16,9 +16,7 @@ import pytest
 
 import headwater as hw
 from catalog import Catalog
-from catalog.errors import CatalogBusy
-from streams.log import EmbeddedLog, LogBusy, LogFull
-from streams.read import RowsGone
+from streams.log import EmbeddedLog
 
 PROGRAMS = Path(__file__).parents[1] / "streams" / "log" / "programs.py"
 DAY = 86_400_000_000
@@ -49,11 +47,13 @@ def held(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def impatient(plant) -> None:
-    """The plant's hub waits for nobody longer than a moment."""
+    """The plant gets a hub that waits for nobody longer than a moment."""
+    plant.hub.close()
+    plant.hub = hw.connect(plant.workspace)
     plant.hub.log.close()
-    plant.hub.log = EmbeddedLog(plant.file, busy_timeout=0.2)
+    plant.hub.log = EmbeddedLog(plant.file, busy_timeout=0.05)
     plant.hub.catalog.close()
-    plant.hub.catalog = Catalog(plant.hub.config.catalog, patience=0.2)
+    plant.hub.catalog = Catalog(plant.hub.config.catalog, patience=0.1)
 
 
 # A full disk
@@ -63,13 +63,13 @@ def impatient(plant) -> None:
 def test_a_full_disk_ends_the_run_and_the_next_goes_on_when_there_is_room(plant, looped, loop_job, workers):
     plant.hub.register(loop_job.build(1500))
     journal = plant.file.with_name("log.db-wal").stat().st_size
-    with no_file_larger_than(journal + 300_000):
+    with no_file_larger_than(journal + 1_500_000):
         failed = plant.fails(loop_job.build(1500), workers=workers)
-    assert any(isinstance(error, LogFull) for error in failed.failed.values())
+    assert any(isinstance(error, hw.LogFull) for error in failed.failed.values())
     assert "There is no room to write the log" in str(failed) or "could not be written" in str(failed)
     assert str(plant.file) in str(failed)
     assert "room" in str(failed) or "Free space" in str(failed)
-    assert 0 < plant.count("plant.readings")
+    assert plant.count("plant.readings") > 0
     assert plant.count("plant.level") < looped.count("plant.level")
 
     plant.run(loop_job.build(1500), workers=workers)
@@ -82,7 +82,7 @@ def test_publishing_to_a_full_disk_writes_nothing_and_can_be_repeated(plant, row
     bounds = plant.bounds()
     journal = plant.file.with_name("log.db-wal").stat().st_size
     many = rows(0, 50_000)
-    with no_file_larger_than(journal + 100_000), pytest.raises(LogFull, match="nothing was written"):
+    with no_file_larger_than(journal + 100_000), pytest.raises(hw.LogFull, match="nothing was written"):
         plant.hub.publish("plant.readings", many)
     assert plant.bounds() == bounds
     assert plant.hub.publish("plant.readings", many) == 50_000
@@ -126,9 +126,9 @@ def test_a_log_that_stays_held_ends_the_run_and_nothing_is_lost(plant, filled, l
     with held(plant.file):
         failed = plant.fails(plant.pipeline())
     assert len(failed.failed) == 8
-    assert all(isinstance(error, LogBusy) for error in failed.failed.values())
+    assert all(isinstance(error, hw.LogBusy) for error in failed.failed.values())
     assert len(str(failed).splitlines()) == 3
-    assert "held by another writer for more than 0.2 s" in str(failed)
+    assert "held by another writer for more than 0.05 s" in str(failed)
     assert str(plant.file) in str(failed)
     assert plant.bounds() == bounds
     plant.run(plant.pipeline())
@@ -137,10 +137,10 @@ def test_a_log_that_stays_held_ends_the_run_and_nothing_is_lost(plant, filled, l
 
 def test_publishing_to_a_log_that_is_held_writes_nothing(plant, rows):
     plant.fill()
-    plant.hub.publish("plant.readings", rows())
     impatient(plant)
+    plant.hub.publish("plant.readings", rows())
     bounds = plant.bounds()
-    with held(plant.file), pytest.raises(LogBusy, match="Try again"):
+    with held(plant.file), pytest.raises(hw.LogBusy, match="Try again"):
         plant.hub.publish("plant.readings", rows())
     assert plant.bounds() == bounds
     assert plant.hub.publish("plant.readings", rows()) == 100
@@ -151,16 +151,15 @@ def test_a_catalog_that_is_held_lets_nothing_be_registered_or_first_published(pl
     impatient(plant)
     bounds = plant.bounds()
     with held(plant.workspace / "catalog.db"):
-        with pytest.raises(CatalogBusy, match="catalog.db.*Try again"):
+        with pytest.raises(hw.CatalogBusy, match=r"catalog\.db.*Try again"):
             plant.hub.register(hw.Pipeline("other"))
         for _ in range(2):
-            with pytest.raises(CatalogBusy):
+            with pytest.raises(hw.CatalogBusy):
                 plant.hub.publish("plant.readings", rows())
         assert len(plant.hub.read("plant.readings")) == 0
     assert plant.bounds() == bounds
     assert plant.hub.publish("plant.readings", rows()) == 100
-    (edge,) = [edge for edge in plant.hub.lineage("plant.readings", direction="up").edges]
-    assert edge
+    assert len(plant.hub.lineage("plant.readings", direction="up").edges) == 1
 
 
 def test_a_catalog_that_is_held_at_the_end_of_a_run_only_lags(plant, filled, loop_job):
@@ -180,7 +179,7 @@ def test_a_catalog_that_is_held_at_the_end_of_a_run_only_lags(plant, filled, loo
     lock.close()
     plant.hub.sync()
     (run,) = plant.hub.catalog.runs("plant.warm")
-    assert run.rows_out == 400
+    assert run.rows_out == {"plant.warm": 400}
 
 
 def test_why_a_run_failed_is_told_even_if_the_catalog_cannot_follow(plant):
@@ -228,6 +227,11 @@ def short_lived(plant):
     return pipeline
 
 
+def made(plant) -> int:
+    """How many valid rows were ever written: they are kept for a day, too."""
+    return sum(row["rows_out"].get("plant.valid", 0) for row in progress(plant, "plant.valid"))
+
+
 def sweep(plant) -> int:
     return plant.hub.log.sweep(plant.hub.clock() + 2 * DAY)
 
@@ -244,22 +248,22 @@ def test_rows_that_went_before_they_were_read_are_missed(plant, short_lived, row
 
     failed = plant.fails(short_lived(), workers=workers)
     assert failed.failed
-    assert all(isinstance(error, RowsGone) for error in failed.failed.values())
+    assert all(isinstance(error, hw.RowsGone) for error in failed.failed.values())
     partition = int(min(failed.failed).split("/")[1])
     assert f"to {ends[partition][1] - 1} were removed before they were read" in failed.failed[min(failed.failed)].what
     assert f"plant.readings {partition}" in str(failed)
     assert "longer" in str(failed)
     assert "on_gap='skip'" in str(failed)
-    assert plant.count("plant.valid") == 100
+    assert made(plant) == 100
     plant.fails(short_lived(), workers=workers)
 
     plant.run(short_lived(), workers=workers, on_gap="skip")
-    assert plant.count("plant.valid") == 150
+    assert made(plant) == 150
     skipped = [entry for row in progress(plant, "plant.valid") for entry in row["forced"] if len(entry) == 5]
     assert {(entry[1], entry[4]) for entry in skipped} == {(n, ends[n][1]) for n in range(4) if ends[n][1]}
     plant.hub.publish("plant.readings", rows(250))
     plant.run(short_lived(), workers=workers)
-    assert plant.count("plant.valid") == 250
+    assert made(plant) == 250
 
 
 def test_rows_that_went_and_left_nothing_behind_are_missed_too(plant, short_lived, rows):
@@ -270,10 +274,10 @@ def test_rows_that_went_and_left_nothing_behind_are_missed_too(plant, short_live
     plant.hub.publish("plant.readings", rows(100))
     sweep(plant)
     failed = plant.fails(short_lived())
-    assert all(isinstance(error, RowsGone) for error in failed.failed.values())
+    assert all(isinstance(error, hw.RowsGone) for error in failed.failed.values())
     plant.run(short_lived(), on_gap="skip")
     plant.run(short_lived())
-    assert plant.count("plant.valid") == 100
+    assert made(plant) == 100
 
 
 def test_a_new_operator_begins_with_what_is_there(plant, short_lived, rows):
@@ -282,7 +286,7 @@ def test_a_new_operator_begins_with_what_is_there(plant, short_lived, rows):
     sweep(plant)
     plant.hub.publish("plant.readings", rows(100))
     plant.run(short_lived())
-    assert plant.count("plant.valid") == 100
+    assert made(plant) == 100
 
 
 def test_rows_that_were_read_may_go(plant, short_lived, rows):
@@ -292,7 +296,7 @@ def test_rows_that_were_read_may_go(plant, short_lived, rows):
         plant.run(short_lived())
         sweep(plant)
     plant.run(short_lived())
-    assert plant.count("plant.valid") == 300
+    assert made(plant) == 300
 
 
 def test_a_subscriber_that_is_too_slow_is_told(plant, short_lived, rows):
@@ -303,7 +307,7 @@ def test_a_subscriber_that_is_too_slow_is_told(plant, short_lived, rows):
     assert len(next(arriving)) == 100
     plant.hub.publish("plant.readings", rows(100))
     sweep(plant)
-    with pytest.raises(RowsGone, match="subscribes again"):
+    with pytest.raises(hw.RowsGone, match="subscribes again"):
         next(arriving)
 
 
