@@ -67,7 +67,9 @@ class Source:
                     fix="Give a function that makes the iterator anew: source(stream, lambda: …).",
                 )
             self._begun.append(True)
-        for table in _explained(_cut(_read(self.data, self.stream.schema, self.name), cursor, several), self.name):
+        for table in _explained(
+            _cut(_read(self.data, self.stream.schema, self.name), cursor, several, self.chunk), self.name
+        ):
             try:
                 block = self._fitting(table, rows)
             except SchemaError:
@@ -171,12 +173,21 @@ def _read_json_lines(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
             yield from pyarrow.json.read_json(joined, parse_options=options).to_batches()
 
 
-def _cut(parts: Iterator[Any], cursor: int, chunk: int) -> Iterator[pa.Table]:
-    """The rows from `cursor` on in tables of exactly `chunk` rows, whatever the sizes of the parts."""
+def _cut(parts: Iterator[Any], cursor: int, chunk: int, unit: int) -> Iterator[pa.Table]:
+    """The rows from `cursor` on in tables of exactly `chunk` rows, whatever the sizes of the parts. If a part cannot be
+    had, what came before it is given first, in whole multiples of `unit` rows."""
     skip = cursor
     kept: list[pa.Table] = []
     size = 0
-    for part in parts:
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration:
+            break
+        except Exception:
+            if size >= unit:
+                yield pa.concat_tables(kept).slice(0, size - size % unit)
+            raise
         table = _as_table(part)
         if skip >= table.num_rows:
             skip -= table.num_rows
