@@ -20,6 +20,8 @@ from streams.stream import Stream
 
 #: Rows in one batch of a source, unless declared otherwise.
 CHUNK = 1_000
+#: Bytes of a CSV file that are read at once.
+CSV_BLOCK = 256 * 1024
 #: So many rows are prepared together.
 BLOCK = 16_384
 
@@ -151,7 +153,9 @@ def _read_csv(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=True,
     )
     try:
-        yield from pyarrow.csv.open_csv(path, convert_options=convert)
+        # Small blocks: what comes before a row that cannot be read is had up to the block that holds it.
+        blocks = pyarrow.csv.ReadOptions(block_size=CSV_BLOCK)
+        yield from pyarrow.csv.open_csv(path, convert_options=convert, read_options=blocks)
     except pa.ArrowInvalid:
         # Read in one thread it fails at the same place, and says in which row that is.
         alone = pyarrow.csv.ReadOptions(use_threads=False)
