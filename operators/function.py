@@ -26,6 +26,8 @@ class UndeclaredRead(StepFailed):
 class CannotMap(HeadwaterError):
     """A map, filter or repartition was declared that cannot be made."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:

@@ -32,6 +32,11 @@ class Until(StrEnum):
     caught_up = "caught-up"
 
 
+class OnGap(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
 def add_to(app: typer.Typer) -> None:
     command(
         app,
@@ -61,6 +66,9 @@ def run(
     max_wait: Annotated[
         float, typer.Option(min=0, help="Without --until: go on without an idle input after so many seconds.")
     ] = 5.0,
+    on_gap: Annotated[
+        OnGap, typer.Option(help="Where retention took rows before they were read: stop, or skip them and record it.")
+    ] = OnGap.stop,
 ) -> None:
     """Register a pipeline and run it.
 
@@ -77,6 +85,7 @@ def run(
             until=until.value if until else None,
             workers=workers,
             max_wait=max_wait,
+            on_gap=on_gap.value,
             console=None if session.json or session.out.plain else session.out.console,
         )
     after = hub.status(list(pipeline.nodes))

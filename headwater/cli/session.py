@@ -129,15 +129,18 @@ def reporting(debug: bool) -> Iterator[None]:
 
 
 def complain(what: str, where: str | None, fix: str | None) -> None:
-    """What was wrong, where, and what to do: a line each on standard error."""
+    """What was wrong, where, and what to do: a line each on standard error. A list in it (its lines are indented)
+    keeps its lines."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=sys.stderr, highlight=False)
     for name, style, text in (("error", "bold red", what), ("where", "dim", where), ("fix", "green", fix)):
         if text:
-            line = Text.assemble((f"{name}: ".ljust(7), style), " ".join(text.split()))
-            console.print(line, soft_wrap=True)
+            first, *listed = text.split("\n  ")
+            console.print(Text.assemble((f"{name}: ".ljust(7), style), " ".join(first.split())), soft_wrap=True)
+            for line in listed:
+                console.print(Text(f"         {' '.join(line.split())}"), soft_wrap=True)
 
 
 def _is_exit(error: Exception) -> bool:

@@ -27,6 +27,8 @@ UTC_TIME = pa.timestamp("us", tz="UTC")
 class CannotJoin(HeadwaterError):
     """A join was declared that cannot be made."""
 
+    exit_code = 2
+
 
 class NotCoPartitioned(CannotJoin):
     """Rows with equal keys of two streams would not meet in one task."""

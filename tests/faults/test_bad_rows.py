@@ -209,7 +209,7 @@ def good(n: int) -> str:
     return f"s{n % 11},{(START + timedelta(minutes=n)).isoformat()},{n / 10}"
 
 
-def sourced(path, chunk=5_000) -> hw.Pipeline:
+def sourced(path, chunk=500) -> hw.Pipeline:
     p = hw.Pipeline("plant", owner="plant-team")
     raw = p.stream("loose", Loose, key="sensor", time="at")
     p.source(raw, path, chunk=chunk)
@@ -219,40 +219,44 @@ def sourced(path, chunk=5_000) -> hw.Pipeline:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory, loop_job):
-    """The digests of a run over the file without a bad row."""
-    folder = tmp_path_factory.mktemp("sound")
-    lines(folder / "plant.csv", 30_000, {})
-    with hw.connect(folder / "workspace") as hub:
-        hub.run(sourced(folder / "plant.csv"), until="caught-up")
-        return loop_job.digests(hub, sourced(folder / "plant.csv"))
+    """The digests of a run over so many lines without a bad row."""
+    found = {}
+    for count in (2_000, 40_000):
+        folder = tmp_path_factory.mktemp("sound")
+        lines(folder / "plant.csv", count, {})
+        with hw.connect(folder / "workspace") as hub:
+            hub.run(sourced(folder / "plant.csv"), until="caught-up")
+            found[count] = loop_job.digests(hub, sourced(folder / "plant.csv"))
+    return found
 
 
-@pytest.mark.parametrize(
-    ("bad", "error", "told"),
-    [
-        ("s1,2024-03-01T00:00:00+00:00,warm", "SourceError", ["warm", "plant.csv", "Row #29002"]),
-        (",2024-03-01T00:00:00+00:00,1.0", "PublishError", ["no key", "row 29000"]),
-        ("s1,,1.0", "PublishError", ["no event time", "row 29000"]),
-        ("s1,2999-03-01T00:00:00+00:00,1.0", "PublishError", ["in the future", "row 29000", "2999"]),
-    ],
-    ids=["type", "key", "time", "future"],
-)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, loop_job, tmp_path, workers, bad, error, told):
+#: How many lines the file has (one of 40,000 is read in several pieces), its bad one, and what is said of that.
+BAD_LINES = {
+    "type": (40_000, "s1,2024-03-01T00:00:00+00:00,warm", hw.SourceError, ["warm", "plant.csv", "Row #39002"]),
+    "key": (2_000, ",2024-03-01T00:00:00+00:00,1.0", hw.PublishError, ["no key", "row 1950"]),
+    "time": (2_000, "s1,,1.0", hw.PublishError, ["no event time", "row 1950"]),
+    "future": (2_000, "s1,2999-03-01T00:00:00+00:00,1.0", hw.PublishError, ["in the future", "row 1950", "2999"]),
+}
+
+
+@pytest.mark.parametrize(("bad", "workers"), [("type", 1), ("type", 2), ("key", 1), ("time", 2), ("future", 1)])
+def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, loop_job, tmp_path, bad, workers):
+    count, line, error, told = BAD_LINES[bad]
     path = tmp_path / "plant.csv"
-    lines(path, 30_000, {29_000: bad})
+    at = count - count // 40
+    lines(path, count, {at: line})
     failed = plant.fails(sourced(path), workers=workers)
     assert list(failed.failed) == ["plant.loose.source/0"]
-    assert type(failed.failed["plant.loose.source/0"]).__name__ == error
+    assert type(failed.failed["plant.loose.source/0"]) is error
     assert all(word in str(failed) for word in told)
     before = plant.count("plant.loose")
-    assert 0 < before <= 29_000
-    assert before % 5_000 == 0
+    assert 0 < before <= at
+    assert before % 500 == 0
     assert plant.count("plant.valid") <= before
 
-    lines(path, 30_000, {})
+    lines(path, count, {})
     plant.run(sourced(path), workers=workers)
-    assert loop_job.digests(plant.hub, sourced(path)) == sound
+    assert loop_job.digests(plant.hub, sourced(path)) == sound[count]
 
 
 def test_a_source_for_json_writes_no_part_of_a_batch_with_nan(plant, undisturbed, rows, loop_job):

@@ -49,11 +49,12 @@ def test_a_step_that_raises_ends_the_run_with_its_place(started: Plant) -> None:
     started("register", "pipeline.py")
     started("publish", "plant.readings", "readings.csv")
     called = started("run", "pipeline.py", "--until", "caught-up", code=8)
-    what, where, fix = called.err.splitlines()
-    assert what.startswith("error: 3 of 13 tasks stopped: plant.fahrenheit/0, plant.fahrenheit/1, plant.fahrenheit/3")
-    assert "AssertionError: too hot" in what
+    what, cause, where, fix = called.err.splitlines()
+    assert what == "error: 3 of 13 tasks stopped:"
+    assert cause.strip().startswith("plant.fahrenheit/0, plant.fahrenheit/1, plant.fahrenheit/3: ")
+    assert "AssertionError: too hot" in cause
+    assert "plant.placed 0:0" in cause
     assert where == "where: plant"
-    assert "plant.placed 0:0" in what
     assert fix.startswith("fix:   ")
     started.change("    assert batch.num_rows == 0, 'too hot'\n", "")
     rows = {row["operator"]: row for row in started("run", "pipeline.py", "--until", "caught-up").table()}
