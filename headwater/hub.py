@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
 from headwater.dataset import Dataset
+from headwater.display import RunDisplay
 from headwater.files import PublishedFile, publish_file
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
@@ -180,11 +182,13 @@ class Hub:
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
         on_gap: OnGap = "stop",
+        display: bool = False,
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
+        `display` shows how it goes (headwater.display); `watch` is called every now and then.
         CatalogBehind if the run is complete and only the catalog could not follow.
         """
         self.register(pipeline)
@@ -195,10 +199,12 @@ class Hub:
         def look_after() -> None:
             if upkeep is not None:
                 upkeep()
-            if watch is not None:
-                watch()
+            for look in (watch, shown):
+                if look is not None:
+                    look()
 
-        with platform.following(self.catalog, self.log):
+        showing = RunDisplay(self, pipeline) if display else nullcontext()
+        with platform.following(self.catalog, self.log), showing as shown:
             return embedded.run(
                 plan,
                 context,

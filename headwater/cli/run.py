@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,12 +66,17 @@ def run(
     Ctrl-C stops it cleanly; the next run goes on where it was. Exit code 8 if tasks stopped with errors.
     """
     from headwater.cli.load import load_pipeline
+    from headwater.display import RunDisplay
 
     pipeline = load_pipeline(file)
     hub = session.hub(make=True)
+    shows = not session.json and not session.out.plain
+    showing = RunDisplay(hub, pipeline, console=session.out.console, transient=True) if shows else nullcontext()
     before = _counts(hub, list(pipeline.nodes))
-    with _stopping() as stopped, _quiet(until is not None and not session.debug):
-        report = hub.run(pipeline, until=until.value if until else None, workers=workers, max_wait=max_wait)
+    with _stopping() as stopped, _quiet(until is not None and not session.debug), showing as watch:
+        report = hub.run(
+            pipeline, until=until.value if until else None, workers=workers, max_wait=max_wait, watch=watch
+        )
     after = hub.status(list(pipeline.nodes))
     if session.json:
         session.emit({**asdict(report), "stopped": bool(stopped), "operators": [_operator_json(one) for one in after]})

@@ -1,0 +1,73 @@
+"""Runs the flights job: `python -m examples.flights [--workspace DIR] [--rows N] [--workers N] [--no-display]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+import headwater as hw
+from examples.flights.pipeline import build
+from examples.flights.summary import show_summary
+from headwater.display import RunDisplay
+
+FLIGHTS = 336_776
+WIDTH_OF_LOGS = 120
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _arguments(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH_OF_LOGS, no_color=True)
+    pipeline = build(given.rows)
+    used = (given.workspace / "log.db").exists()
+    with hw.connect(given.workspace) as hub:
+        console.print(
+            f"[bold]The flights job[/]: {min(given.rows or FLIGHTS, FLIGHTS):,} flights from New York in 2013, "
+            f"{len(pipeline.nodes)} operators and sources, "
+            f"{given.workers} {'worker' if given.workers == 1 else 'workers'}, workspace {escape(str(given.workspace))}"
+        )
+        if used:
+            console.print("The workspace is there already: the job goes on from where it was.")
+        hub.register(pipeline)
+        display = nullcontext() if given.no_display else RunDisplay(hub, pipeline, console=console, transient=True)
+        with display as shown:
+            report = hub.run(pipeline, until="caught-up", workers=given.workers, watch=shown)
+        if report.interrupted:
+            console.print("Stopped. The same command goes on from here.")
+            return 130
+        console.print(f"[bold]Done[/] in {report.seconds:.1f} seconds.")
+        show_summary(hub, pipeline, console, given.workspace)
+    return 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.flights", description="Every flight that left New York in 2013, through the whole job."
+    )
+    parser.add_argument("--workspace", type=Path, default=Path("demo-workspace"), help="where log and catalog lie")
+    parser.add_argument("--rows", type=_positive, help="only the first so many flights")
+    parser.add_argument("--workers", type=_positive, default=2, help="so many processes share the work")
+    parser.add_argument("--no-display", action="store_true", help="say nothing while it runs")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it has to be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except hw.HeadwaterError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
