@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
+
+from rich.console import Console
 
 from catalog import Catalog, NotRegistered
 from catalog.difference import Difference
@@ -18,7 +20,7 @@ from catalog.search import Hit
 from headwater import platform, provenance
 from headwater.config import Config
 from headwater.dataset import Dataset
-from headwater.display import RunDisplay
+from headwater.display import Display
 from headwater.files import PublishedFile, publish_file
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
@@ -76,6 +78,7 @@ class Hub:
         why the change cannot be made; then nothing of it is.
         """
         pipeline.plan()
+        platform.refuse_second_writers(self.catalog, pipeline)
         spec = platform.complete(pipeline)
         if dry_run:
             return self.catalog.difference(spec, compatible=compatible)
@@ -182,13 +185,13 @@ class Hub:
         max_wait: float | None = 5.0,
         watch: Callable[[], None] | None = None,
         on_gap: OnGap = "stop",
-        display: bool = False,
+        console: Console | None = None,
     ) -> embedded.RunReport:
         """Register a pipeline and run it on the embedded engine: until it has caught up with the log, or for ever.
+        With a rich `console` its progress is shown there.
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
-        `display` shows how it goes (headwater.display); `watch` is called every now and then.
         CatalogBehind if the run is complete and only the catalog could not follow.
         """
         self.register(pipeline)
@@ -196,15 +199,15 @@ class Hub:
         context = replace(self.context(plan), on_gap=on_gap)
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
-        def look_after() -> None:
-            if upkeep is not None:
-                upkeep()
-            for look in (watch, shown):
-                if look is not None:
-                    look()
+        with ExitStack() as stack:
+            stack.enter_context(platform.following(self.catalog, self.log))
+            display = stack.enter_context(Display(plan, self.log, console)) if console is not None else None
 
-        showing = RunDisplay(self, pipeline) if display else nullcontext()
-        with platform.following(self.catalog, self.log), showing as shown:
+            def look_after() -> None:
+                for look in (upkeep, display, watch):
+                    if look is not None:
+                        look()
+
             return embedded.run(
                 plan,
                 context,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from catalog import Catalog, CatalogError, PipelineSpec
 from catalog.errors import HeadwaterError
-from operators.execution.plan import Node
+from operators.execution.plan import Node, PlanError
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
 from streams.log import Corrupt, Log, Topic
@@ -114,6 +114,22 @@ def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str
             params = catalog.operator(writer).spec.params
             found[name] = (writer, int(params["tasks"]), bool(params["keeps_partition"]))
     return found
+
+
+def refuse_second_writers(catalog: Catalog, pipeline: Pipeline) -> None:
+    """PlanError if the pipeline writes a stream that an operator of another pipeline writes."""
+    for node in pipeline.nodes.values():
+        for stream in node.outputs:
+            writer = catalog.writer_of(stream.name) if catalog.has_stream(stream.name) else None
+            if writer in (None, node.name):
+                continue
+            owner = catalog.operator(writer).spec.pipeline
+            if owner != pipeline.name:
+                raise PlanError(
+                    f"{writer} of the pipeline {owner} writes this stream, and {node.name} would too",
+                    where=stream.name,
+                    fix="A stream has one writer: give the output another name, or take the other out of its pipeline.",
+                )
 
 
 @contextmanager

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from catalog import CatalogError, Incompatible, NotRegistered
-from catalog.errors import HeadwaterError
+from catalog.errors import CatalogBusy, HeadwaterError
 from headwater import testing
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.platform import CatalogBehind
+from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
 from headwater.query import Query
 from headwater.replay_quarantine import ReplayReport
 from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
-from operators.errors import StepFailed, WrongOutput
+from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
     ContractError,
@@ -41,23 +45,30 @@ from streams.contract import (
     sums,
     unique,
 )
+from streams.log.protocol import Corrupt, LogBusy, LogError, LogFull
 from streams.message import BEGINNING, END, RowAddress
 from streams.parents import Addresses, Ranges, ranges_of
 from streams.publish import PublishError
+from streams.read import RowsGone
 from streams.rows import Row, Rows
 from streams.schema import Schema, SchemaError
+from streams.sources import SourceError
 from streams.stream import Stream
 
 __all__ = [
     "BEGINNING",
     "END",
     "Addresses",
+    "BadAddress",
     "Batch",
+    "CatalogBehind",
+    "CatalogBusy",
     "CatalogError",
     "ConditionError",
     "Config",
     "ConfigError",
     "ContractError",
+    "Corrupt",
     "Dataset",
     "DatasetChanged",
     "DatasetError",
@@ -65,9 +76,14 @@ __all__ = [
     "Derived",
     "HeadwaterError",
     "Hub",
+    "Impact",
     "Incompatible",
     "Input",
+    "LogBusy",
+    "LogError",
+    "LogFull",
     "Mapped",
+    "NoSuchRow",
     "NotRegistered",
     "Operator",
     "Output",
@@ -82,14 +98,19 @@ __all__ = [
     "Row",
     "RowAddress",
     "Rows",
+    "RowsGone",
     "Rule",
     "RunFailed",
     "RunReport",
     "Schema",
     "SchemaError",
+    "SourceError",
     "State",
+    "StateMismatch",
     "StepFailed",
     "Stream",
+    "TaskFailed",
+    "Trace",
     "WrongOutput",
     "between",
     "compare",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from catalog import Catalog
     from headwater.hub import Hub
 
-#: Streams that people ask for; the others are the platform's own.
-SHOWN_ROLES = ("data", "quarantine", "late", "retry", "model")
+#: Streams that people ask for; the others are the platform's own, or wait for what people do.
+SHOWN_ROLES = ("data", "model", "quarantine", "late")
 _PAGE = 200
 
 
@@ -120,7 +120,8 @@ def stream_status(log: Log, record: StreamRecord) -> StreamStatus:
     messages = sum(end - first for first, end in bounds)
     newest = [log.last(spec.name, number) for number, (_, end) in enumerate(bounds) if end]
     fresh = record.freshness
-    rows = fresh.rows if fresh is not None else messages if spec.codec != "arrow" else None
+    counted = spec.codec != "arrow" or not newest
+    rows = fresh.rows if fresh is not None else messages if counted else None
     return StreamStatus(
         spec.name,
         spec.role,

@@ -19,7 +19,7 @@ from operators.map import map as map_rows
 from operators.operator import Operator
 from operators.repartition import repartition
 from streams.duration import Duration, parse_duration
-from streams.odcs import read_contract
+from streams.odcs import contract_text, read_contract
 from streams.register import spec_of
 from streams.rule import Rule
 from streams.schema import Schema
@@ -256,9 +256,8 @@ class Pipeline:
         if (schema is None) == (contract is None):
             raise PlanError("A stream needs a schema or a contract file, and not both", where=full, fix="Give one.")
         if contract is not None:
-            text = Path(contract).read_text() if Path(str(contract)).suffix in {".yaml", ".yml"} else str(contract)
-            self._documents[full] = text
             declared = replace(read_contract(contract), name=full)
+            self._documents[full] = contract_text(contract)
         else:
             declared = Stream(full, Schema.of(schema), codec="avro")
         keys = (key,) if isinstance(key, str) else tuple(key)
@@ -280,7 +279,9 @@ class Pipeline:
         if fields:
             stream = replace(stream, schema=stream.schema.described(fields))
         self._check(stream)
-        return self._register(self._owned(stream))
+        self._refuse_declared(stream)
+        self.streams[full] = self._owned(stream)
+        return self.streams[full]
 
     def _check(self, stream: Stream) -> None:
         names = set(stream.schema.arrow.names)
@@ -299,21 +300,29 @@ class Pipeline:
     def _owned(self, stream: Stream) -> Stream:
         return stream if stream.owner else replace(stream, owner=self.owner)
 
-    def _register(self, stream: Stream) -> Stream:
-        if stream.name in self.streams:
-            raise PlanError("A stream of this name is already declared", where=stream.name, fix="Choose another name.")
-        self.streams[stream.name] = stream
-        return stream
+    def _refuse_declared(self, stream: Stream) -> None:
+        if stream.name not in self.streams:
+            return
+        writer = next(
+            (node.name for node in self.nodes.values() if stream.name in [s.name for s in node.outputs]), None
+        )
+        by = f", and {writer} writes it" if writer else ""
+        raise PlanError(
+            f"A stream of this name is already declared{by}",
+            where=stream.name,
+            fix="Choose another name: a stream has one writer.",
+        )
 
     def _add(self, node: Node) -> None:
         if node.name in self.nodes:
             raise PlanError(
                 "There is already an operator of this name", where=node.name, fix="Give its output another name."
             )
-        self.nodes[node.name] = node
         if node.operator is not None:
             for stream in node.outputs:
-                self._register(stream)
+                self._refuse_declared(stream)
+            self.streams.update((stream.name, stream) for stream in node.outputs)
+        self.nodes[node.name] = node
 
     def _full(self, name: str) -> str:
         return name if name.startswith(f"{self.name}.") else f"{self.name}.{name}"

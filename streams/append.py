@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from streams.message import LAST, PARENTS, PRODUCER, RUN, SCHEMA, TASK, WATERMAR
 from streams.parents import Addresses, Parents, encode_parents
 from streams.staging import Appends
 from streams.stream import Stream
+from streams.types import SchemaError
 
 #: A message carries at most about this many bytes of rows, well under Kafka's default limit of 1 MiB.
 LARGEST_MESSAGE = 768 * 1024
@@ -62,13 +63,20 @@ class Appender:
                 messages += 1
         return messages
 
-    def encoded(self, rows: pa.RecordBatch) -> EncodedRows:
-        """Rows of a stream of one row a message, encoded to be appended in any number of batches."""
+    def encoded(self, rows: pa.RecordBatch, *, where: str | None = None) -> EncodedRows:
+        """Rows of a stream of one row a message, encoded to be appended in any number of batches. SchemaError, which
+        starts with `where` (default: the stream), for values that the codec cannot express."""
         keys = key_bytes(rows, self.stream.key).to_pylist() if self.stream.key else [None] * rows.num_rows
-        return EncodedRows(keys, self._codec.encode(rows))
+        try:
+            return EncodedRows(keys, self._codec.encode(rows))
+        except SchemaError as error:
+            place = where or self.stream.name
+            raise SchemaError(
+                error.what, where=f"{place}, {error.where}" if error.where else place, fix=error.fix
+            ) from error
 
     def append_encoded(
-        self, partition: int, rows: EncodedRows, indices: list[int], *, bound: int | None = None
+        self, partition: int, rows: EncodedRows, indices: Sequence[int], *, bound: int | None = None
     ) -> None:
         """Append these of the encoded rows to one partition, as one batch."""
         keys = [rows.keys[index] for index in indices]

@@ -16,7 +16,7 @@ from streams.schema import Schema
 from streams.types import SchemaError, is_list, is_nested, nullable_throughout, type_text
 
 
-def conform(data: Any, schema: Schema, *, where: str) -> pa.Table:
+def conform(data: Any, schema: Schema, *, where: str, first: int = 0) -> pa.Table:
     """The data as a table of exactly this schema, columns matched by name.
 
     `data` is anything with the Arrow interface (tables and batches of Arrow, polars, …), a pandas DataFrame (its
@@ -24,10 +24,10 @@ def conform(data: Any, schema: Schema, *, where: str) -> pa.Table:
     Conversions that keep every value are made (integers to another width, other time zones to UTC,
     dictionaries to plain values, floats to the nearest float of the declared width); NaN stays NaN.
 
-    SchemaError, which starts with `where` and names field, row and value: a column that the schema does not
-    have, a required one missing or null, a timestamp without a time zone, a value that would change.
+    SchemaError, which starts with `where` and names field, row (counted from `first`) and value: a column that the
+    schema does not have, a required one missing or null, a timestamp without a time zone, a value that would change.
     """
-    fitting = Fitting(where, strict=True)
+    fitting = Fitting(where, strict=True, first=first)
     table = _as_table(data, schema, fitting)
     given = table.column_names
     for name in given:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from catalog import Catalog
-from streams.message import LAST, PARENTS, header, unpack_int
-from streams.messages import Message, Messages
-from streams.parents import Addresses, Parents, decode_parents
+from streams.message import LAST, header, unpack_int
+from streams.messages import Message, Messages, parents_in
+from streams.parents import Addresses, Parents
 from streams.row_set import Bools, Ints, RowSet, together
 
 
@@ -58,9 +58,8 @@ class Descendants:
             coarse: list[tuple[Ints, Ints]] = []
             for first, end in _merged(spans):
                 for message in self._messages.between(*place, first, end):
-                    packed = header(message.headers, PARENTS)
-                    if packed is not None:
-                        parts = decode_parents(packed)
+                    parts = parents_in(message.headers, f"{place[0]} {place[1]}:{message.offset}")
+                    if parts is not None:
                         offsets, rows = self._rows(place, message, parts)
                         surely, perhaps = _descend(stream, given, every, parts, len(offsets))
                         sure.append((offsets[surely], rows[surely]))

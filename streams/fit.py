@@ -26,10 +26,12 @@ class Fitting:
 
     `strict`: a struct's field that is not wanted, or is missing though required, is an error, and the result has
     exactly the wanted type. Otherwise fields are dropped, filled with nulls, and declared nullable where nulls may be.
+    Errors count rows from `first`.
     """
 
     where: str | None
     strict: bool
+    first: int = 0
 
     def column(self, column: pa.Array, wanted: pa.Field, path: str, row_of: RowOf) -> pa.Array:
         """The column with the wanted field's type. SchemaError names path, row and value."""
@@ -61,7 +63,7 @@ class Fitting:
             raise self.error("The schema has no such field", path, f"Leave it out. {_likely(path, wanted)}")
 
     def error(self, what: str, path: str, fix: str, row: int | None = None) -> SchemaError:
-        place = f"field {path!r}" + ("" if row is None else f", row {row}")
+        place = f"field {path!r}" + ("" if row is None else f", row {self.first + row}")
         return SchemaError(what, where=f"{self.where}, {place}" if self.where else place, fix=fix.strip())
 
     def _leaf(self, column: pa.Array, to: pa.DataType, path: str, row_of: RowOf) -> pa.Array:

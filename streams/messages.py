@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from streams.log.protocol import Log
+from streams.log.protocol import Corrupt, Log
 from streams.message import LAST, PARENTS, Fetched, Headers, header, unpack_int
 from streams.parents import Parents, decode_parents, mode_of
 from streams.read import PartitionReader
@@ -149,10 +149,9 @@ class Messages:
             if first > message.offset:
                 # The last message of this batch is gone, and the one found ends a later batch.
                 return "gone"
-        packed = header(headers, PARENTS)
+        parts = parents_in(headers, f"{stream} {partition}:{last}")
         origin: Origin | Unknown = "unrecorded"
-        if packed is not None:
-            parts = decode_parents(packed)
+        if parts is not None:
             origin = Origin(first, parts, tuple(mode_of(part) for part in parts))
         known.add(_Known(first, last, origin))
         return origin
@@ -207,6 +206,15 @@ class Messages:
         while self._size > REMEMBERED and len(self._known) > 1:
             _, forgotten = self._known.popitem(last=False)
             self._size -= forgotten.size
+
+
+def parents_in(headers: Headers, where: str) -> Parents | None:
+    """The parents that a message's headers hold, None if they hold none. Corrupt, with the place, for damaged ones."""
+    packed = header(headers, PARENTS)
+    try:
+        return None if packed is None else decode_parents(packed)
+    except Corrupt as error:
+        raise Corrupt(error.what, where=where, fix=error.fix) from error
 
 
 @dataclass(frozen=True, slots=True)

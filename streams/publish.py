@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -29,25 +29,38 @@ class PublishError(HeadwaterError):
     exit_code = 2
 
 
-def check_rows(rows: pa.RecordBatch | pa.Table, stream: Stream, *, now: int, where: str) -> None:
+def check_rows(rows: pa.RecordBatch | pa.Table, stream: Stream, *, now: int, where: str, first: int = 0) -> None:
     """Refuse null keys, null event times, and event times too far in the future (one bad clock would make every
-    other row late). PublishError names the field and the first row."""
+    other row late). PublishError names the field and the first such row, counted from `first`."""
+
+    def refuse(bad: Any, what: str, field: str, fix: str) -> None:
+        count = pc.sum(bad).as_py() or 0
+        if not count:
+            return
+        at = pc.index(bad, True).as_py()
+        value = rows.column(field)[at].as_py()
+        shown = "" if value is None else f": {value}"
+        raise PublishError(
+            f"{count} of {rows.num_rows} rows have {what}; none of them was written",
+            where=f"{where}, field {field!r}, row {first + at}{shown}",
+            fix=fix,
+        )
+
     for name in stream.key:
-        _refuse(pc.is_null(rows.column(name)), "null", name, rows, where, f"Every row of {stream.name} needs its key.")
+        refuse(pc.is_null(rows.column(name)), "no key", name, f"Every row of {stream.name} needs its key.")
     if stream.time is None or not rows.num_rows:
         return
-    column = rows.column(stream.time)
-    _refuse(pc.is_null(column), "null", stream.time, rows, where, f"Every row of {stream.name} needs its event time.")
+    missing = pc.is_null(rows.column(stream.time))
+    refuse(missing, "no event time", stream.time, f"Every row of {stream.name} needs its event time.")
     times = event_times(_single(rows), stream.time)
     limit = largest_lead(stream)
     if int(times.max()) > now + limit:
-        _refuse(
+        refuse(
             pa.array(times > now + limit),
-            f"more than {duration_text(limit)} in the future",
+            f"an event time more than {duration_text(limit)} in the future",
             stream.time,
-            rows,
-            where,
-            "Set the clock that stamped it; rows like this would make all others late.",
+            "Set the clock that stamped it: rows like this would make all others late. A not_future rule of the stream "
+            "sets another limit.",
         )
 
 
@@ -56,20 +69,6 @@ def _single(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
         return rows
     batches = rows.combine_chunks().to_batches()
     return batches[0]
-
-
-def _refuse(bad: Any, kind: str, field: str, rows: Any, where: str, fix: str) -> None:
-    count = pc.sum(bad).as_py() or 0
-    if not count:
-        return
-    first = pc.index(bad, True).as_py()
-    value = rows.column(field)[first].as_py()
-    shown = "" if value is None else f" (value {value})"
-    raise PublishError(
-        f"{count} rows have a {field} that is {kind}, the first is row {first}{shown}; nothing was written",
-        where=f"{where}, field {field}",
-        fix=fix,
-    )
 
 
 class Publisher:
@@ -93,8 +92,10 @@ class Publisher:
             return 0
         check_rows(table, self.stream, now=self._now(), where=self.stream.name)
         try:
+            first = 0
             for batch in table.combine_chunks().to_batches(max_chunksize=self._chunk):
-                self._append(batch)
+                self._append(batch, first)
+                first += batch.num_rows
             self._writer.commit()
         except BaseException:
             self._writer.abort()
@@ -104,10 +105,19 @@ class Publisher:
     def close(self) -> None:
         self._writer.close()
 
-    def _append(self, batch: pa.RecordBatch) -> None:
-        if not self.stream.key:
-            self._appender.append(self._turn % self.stream.partitions, batch)
-            self._turn += 1
+    def _append(self, batch: pa.RecordBatch, first: int) -> None:
+        stream = self.stream
+        if not stream.row_coded:
+            for partition, rows in self._placed(batch):
+                self._appender.append(partition, batch if rows is None else batch.take(pa.array(rows)))
             return
-        for partition, indices in split(batch, self.stream.key, self.stream.partitions):
-            self._appender.append(partition, batch.take(pa.array(indices)))
+        encoded = self._appender.encoded(batch, where=f"{stream.name} from row {first}" if first else stream.name)
+        for partition, rows in self._placed(batch):
+            self._appender.append_encoded(partition, encoded, range(batch.num_rows) if rows is None else rows.tolist())
+
+    def _placed(self, batch: pa.RecordBatch) -> Iterable[tuple[int, Any]]:
+        """Partitions and the indices of their rows; None for all."""
+        if self.stream.key:
+            return split(batch, self.stream.key, self.stream.partitions)
+        self._turn += 1
+        return [((self._turn - 1) % self.stream.partitions, None)]

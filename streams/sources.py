@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,15 @@ class Source:
 
     `data` is a path (.csv, .jsonl, .ndjson, .parquet), an Arrow table, a DataFrame, or a function without arguments
     that returns one, or an iterator over parts of one (a RecordBatchReader). A function is called only where
-    the source runs, and again after a restart: it must give the same rows.
+    the source runs, and again after a restart: it must give the same rows. An iterator of itself is read once; where
+    it would be read again, SourceError.
     """
 
     name: str
     stream: Stream
     data: Any
     chunk: int = CHUNK
+    _begun: list[bool] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def batches(self, cursor: int) -> Iterator[pa.RecordBatch]:
         """Batches of exactly `chunk` rows (the last may be shorter), from row `cursor` on, as the stream's schema.
@@ -57,7 +59,15 @@ class Source:
         """The same rows, several batches together; each block but the last is a whole number of batches."""
         several = max(BLOCK // self.chunk, 1) * self.chunk
         rows = cursor
-        for table in _cut(_read(self.data, self.stream.schema, self.name), cursor, several):
+        if isinstance(self.data, pa.RecordBatchReader | Iterator):
+            if self._begun:
+                raise SourceError(
+                    "The data can be read only once, and have been",
+                    where=self.name,
+                    fix="Give a function that makes the iterator anew: source(stream, lambda: …).",
+                )
+            self._begun.append(True)
+        for table in _explained(_cut(_read(self.data, self.stream.schema, self.name), cursor, several), self.name):
             try:
                 block = self._fitting(table, rows)
             except SchemaError:
@@ -69,8 +79,24 @@ class Source:
             yield block
 
     def _fitting(self, table: pa.Table, first: int) -> pa.RecordBatch:
-        where = f"{self.name} rows {first} to {first + table.num_rows - 1}"
-        return _one_batch(conform(table, self.stream.schema, where=where))
+        return _one_batch(conform(table, self.stream.schema, where=self.name, first=first))
+
+
+def _explained(parts: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
+    """The same, where what outside code raises is a SourceError."""
+    try:
+        yield from parts
+    except SourceError as error:
+        raise SourceError(error.what, where=error.where or where, fix=error.fix) from error
+    except (HeadwaterError, MemoryError):
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"The data cannot be read: {type(error).__name__}: {error}",
+            where=where,
+            fix="Mend the data, or the function that gives them, and run again: the source goes on behind the rows "
+            "that are published.",
+        ) from error
 
 
 def _read(data: Any, schema: Schema, where: str) -> Iterator[Any]:
@@ -112,7 +138,7 @@ def _read_file(path: Path, schema: Schema, where: str) -> Iterator[pa.RecordBatc
         raise SourceError(
             f"The file cannot be read: {error}",
             where=f"{where}: {path}",
-            fix="Mend the file; rows before this place are published, and the source goes on behind them.",
+            fix="Mend the file and run again: the source goes on behind the rows that are published.",
         ) from error
 
 
@@ -122,7 +148,14 @@ def _read_csv(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
         null_values=["", "NA", "NULL", "null", "NaN", "nan"],
         strings_can_be_null=True,
     )
-    yield from pyarrow.csv.open_csv(path, convert_options=convert)
+    try:
+        yield from pyarrow.csv.open_csv(path, convert_options=convert)
+    except pa.ArrowInvalid:
+        # Read in one thread it fails at the same place, and says in which row that is.
+        alone = pyarrow.csv.ReadOptions(use_threads=False)
+        for _ in pyarrow.csv.open_csv(path, convert_options=convert, read_options=alone):
+            pass
+        raise
 
 
 def _read_parquet(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
@@ -159,6 +192,11 @@ def _cut(parts: Iterator[Any], cursor: int, chunk: int) -> Iterator[pa.Table]:
                 yield whole.slice(start, chunk)
             kept = [whole.slice(full)]
             size -= full
+    if skip:
+        raise SourceError(
+            f"The data have {cursor - skip} rows, and {cursor} of them are published already",
+            fix="Give all rows, those published too, in the same order: a source goes on by counting them.",
+        )
     if size:
         yield pa.concat_tables(kept)
 

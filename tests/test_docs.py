@@ -30,7 +30,6 @@ PARSED = {"yaml": yaml.safe_load, "toml": tomllib.loads, "json": json.loads}
 NOT_RUN = {
     ("README.md", "$ make demo"),
     ("README.md", "$ make test"),
-    ("README.md", "import headwater as hw"),
     ("docs/how-to/develop.md", "$ make test"),
 }
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 import headwater as hw
 from examples.flights.pipeline import build
 from examples.flights.summary import show_summary
-from headwater.display import RunDisplay
+from headwater.display import Display
 
 FLIGHTS = 336_776
 WIDTH_OF_LOGS = 120
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if used:
             console.print("The workspace is there already: the job goes on from where it was.")
         hub.register(pipeline)
-        display = nullcontext() if given.no_display else RunDisplay(hub, pipeline, console=console, transient=True)
-        with display as shown:
+        with nullcontext() if given.no_display else _display(hub, pipeline, console) as shown:
             report = hub.run(pipeline, until="caught-up", workers=given.workers, watch=shown)
         if report.interrupted:
             console.print("Stopped. The same command goes on from here.")
@@ -45,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"[bold]Done[/] in {report.seconds:.1f} seconds.")
         show_summary(hub, pipeline, console, given.workspace)
     return 0
+
+
+def _display(hub: hw.Hub, pipeline: hw.Pipeline, console: Console) -> Display:
+    """Gone when the run is over: the summary says what came of it."""
+    return Display(hub.plan(pipeline), hub.log, console, transient=True)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -70,9 +70,9 @@ def register(
 
     A change that readers could not follow is refused, with exit code 5, and nothing is changed.
     """
-    name, differences = _registered(session, file, check)
-    own = [one for one in differences if _is_own(one)]
-    shown = [one for one in differences if not _is_own(one)]
+    name, differences, own_streams = _registered(session, file, check)
+    own = [one for one in differences if one.name in own_streams]
+    shown = [one for one in differences if one.name not in own_streams]
     if session.json:
         session.emit({"name": name, "changed": not check and bool(differences), "differences": _plain(differences)})
     elif not differences:
@@ -83,7 +83,7 @@ def register(
             [(one.action, one.what, one.name, one.detail) for one in shown],
             wrap="detail",
         )
-        more = f" ({len(own)} more for progress and state)" if own else ""
+        more = f" ({len(own)} more for the platform's own streams)" if own else ""
         verb = "would change" if check else "changed"
         session.out.line()
         session.out.line(f"{name}: {len(shown)} {'thing' if len(shown) == 1 else 'things'} {verb}{more}.")
@@ -91,8 +91,10 @@ def register(
         raise typer.Exit(DIFFERENT)
 
 
-def _registered(session: Session, file: str, check: bool) -> tuple[str, list[Difference]]:
+def _registered(session: Session, file: str, check: bool) -> tuple[str, list[Difference], set[str]]:
+    """What was declared, the differences, and the streams that the platform keeps for its operators."""
     from catalog.register import Registration
+    from headwater import platform
     from headwater.cli.load import is_contract, load_pipeline
 
     if is_contract(file):
@@ -101,16 +103,12 @@ def _registered(session: Session, file: str, check: bool) -> tuple[str, list[Dif
         stream = read_contract(Path(file))
         document = Path(file).read_text(encoding="utf-8")
         hub = session.hub(make=not check)
-        return stream.name, hub.register_stream(stream, document=document, dry_run=check)
+        return stream.name, hub.register_stream(stream, document=document, dry_run=check), set()
     pipeline = load_pipeline(file)
     hub = session.hub(make=not check)
     found = hub.register(pipeline, dry_run=check)
-    return pipeline.name, list(found.differences) if isinstance(found, Registration) else found
-
-
-def _is_own(one: Difference) -> bool:
-    """True for the streams that the platform keeps for each operator."""
-    return one.what == "stream" and one.name.endswith((".progress", ".state"))
+    differences = list(found.differences) if isinstance(found, Registration) else found
+    return pipeline.name, differences, {stream.name for stream in platform.own_streams(pipeline)}
 
 
 def _plain(differences: list[Difference]) -> list[dict[str, Any]]:

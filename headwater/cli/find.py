@@ -9,7 +9,7 @@ import typer
 
 from headwater.cli import names
 from headwater.cli.command import command
-from headwater.cli.rows import as_json, print_rows
+from headwater.cli.rows import as_json, fields_that_fit, print_rows
 from headwater.cli.session import Session
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def streams(
     entity: Annotated[
         str | None, typer.Option(help="Those with a field for it; synonyms count.", autocompletion=names.entities)
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="The platform's own too: progress, state, changes.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="The platform's own too: progress, state, retry.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="With a name: so many of its newest rows.")] = SAMPLE,
 ) -> None:
     """List the registered streams, or show one: schema, owner, entities, contract, who writes and reads it, freshness,
@@ -71,16 +71,15 @@ def streams(
 
     now, out = hub.clock(), session.out
     out.table(
-        ["stream", "kind", "key", "time", "rows", "newest came", "owner"],
+        ["stream", "kind", "rows", "newest came", "owner", "key"],
         [
             (
                 record.name,
                 record.spec.kind if record.spec.role == "data" else record.spec.role,
-                list(record.spec.key),
-                record.spec.time,
                 status.rows,
                 second(status.appended_at) if out.plain else age(status.appended_at, now),
                 record.spec.owner,
+                list(record.spec.key),
             )
             for record, status in stood
         ],
@@ -199,7 +198,10 @@ def _print_stream(
             out.line(f"  {rule.name}")
     if rows is not None and len(rows):
         out.heading("Newest rows")
-        print_rows(session, rows, stream.schema.names)
+        shown = fields_that_fit(session, stream, rows)
+        print_rows(session, rows, shown)
+        if len(shown) < len(stream.schema.names):
+            out.line(f"All fields: headwater tail {stream.name} --json", "dim")
 
 
 def _field_row(field: FieldSpec) -> tuple[Any, ...]:

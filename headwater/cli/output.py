@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -84,7 +85,7 @@ class Output:
         named: bool = True,
     ) -> None:
         """Rows under their column names (not if not `named`); numbers stand to the right. On a terminal the first
-        column is kept whole and the one named `wrap` may take several lines, others are cut."""
+        column and numbers are kept whole, the one named `wrap` may take several lines, others are cut."""
         given = [list(row) for row in rows]
         if self.plain:
             if named:
@@ -97,13 +98,14 @@ class Output:
             numbers = [row[index] for row in given if row[index] is not None]
             right = bool(numbers) and all(isinstance(value, int | float) for value in numbers)
             wraps = name == wrap
+            whole = right or index == 0
             table.add_column(
                 name,
                 justify="right" if right else "left",
                 no_wrap=not wraps,
                 overflow="fold" if wraps else "ellipsis",
                 style="bold" if index == 0 else "",
-                min_width=max((len(self.cell(row[0])) for row in given), default=0) if index == 0 else len(name),
+                min_width=max([len(name), *(len(self.cell(row[index])) for row in given if whole)]),
             )
         for row in given:
             cells = [self.cell(value) for value in row]
@@ -111,6 +113,29 @@ class Output:
                 *(Text(cell if columns[index] == wrap or not index else _cut(cell)) for index, cell in enumerate(cells))
             )
         self.console.print(table)
+
+    def fitting(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+        """How many of the first columns fit the terminal side by side; in a pipe all do."""
+        if self.plain:
+            return len(columns)
+        widths = [len(name) for name in columns]
+        for row in rows:
+            widths = [max(width, len(_cut(self.cell(cell)))) for width, cell in zip(widths, row, strict=True)]
+        used = 0
+        for count, width in enumerate(widths):
+            used += width + 2
+            if used > self.console.width:
+                return max(count, 1)
+        return len(columns)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Says on a terminal that something goes on; what is yielded changes the words."""
+        if self.plain:
+            yield lambda words: None
+            return
+        with self.console.status(what) as status:
+            yield status.update
 
     def show(self, renderable: RenderableType) -> None:
         """Something that Rich can draw."""

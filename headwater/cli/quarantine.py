@@ -60,6 +60,7 @@ def list_(
     session.out.table(
         ["stream", "rule", "rows", "waiting", "for example"],
         [(one.stream, one.rule, one.rows, one.waiting, _example(one.sample, one.field)) for one in found],
+        wrap="rule",
     )
 
 

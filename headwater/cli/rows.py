@@ -51,8 +51,12 @@ def publish(
     from dataclasses import asdict
 
     from headwater.cli.output import counted, second, time_text
+    from headwater.files import publish_file
 
-    published = session.hub().publish_file(name, file, again=again)
+    with session.working(f"Checking {file} …") as say:
+        published = publish_file(
+            session.hub(), name, file, again=again, watch=lambda rows: say(f"Published {counted(rows, 'row')} …")
+        )
     if session.json:
         session.emit({**asdict(published), "at": second(published.at)})
     elif not published.rows and published.before:
@@ -80,21 +84,20 @@ def tail(
     """
     hub = session.hub()
     stream = hub.stream(name)
-    chosen = _chosen(stream, columns)
     coming = hub.subscribe(name, start="end") if follow else iter(())
     if follow:
         next(coming)  # takes its place at the end before the last rows are read
     rows = hub.read(name, last=count) if count else hub.read(name, ranges={})
+    if columns:
+        chosen = stream.schema.select([name.strip() for name in columns.split(",")]).names
+    else:
+        chosen = stream.schema.names if session.json else fields_that_fit(session, stream, rows)
     _print(session, rows, chosen, lines=follow)
+    if not columns:
+        tell_of_others(session, stream, chosen)
     for new in coming:
         if len(new):
             _print(session, new, chosen, lines=True, named=False)
-
-
-def _chosen(stream: Stream, columns: str) -> list[str]:
-    if not columns:
-        return list(stream.schema.names)
-    return stream.schema.select([name.strip() for name in columns.split(",")]).names
 
 
 def _print(session: Session, rows: Rows, columns: list[str], *, lines: bool, named: bool = True) -> None:
@@ -113,8 +116,35 @@ def as_json(row: Row, columns: list[str]) -> dict[str, Any]:
 
 
 def print_rows(session: Session, rows: Rows, columns: list[str], *, named: bool = True) -> None:
-    session.out.table(
-        ["address", *columns],
-        [(":".join(map(str, row.address[1:])), *(row[name] for name in columns)) for row in rows],
-        named=named,
-    )
+    """Rows with their addresses, under the names of their fields."""
+    session.out.table(["address", *columns], _cells(rows, columns), named=named)
+
+
+def fields_that_fit(session: Session, stream: Stream, rows: Rows) -> list[str]:
+    """All fields of a stream, or, if a terminal has no room for them, those that one wants to see first: what broke
+    which rule, the key, the event time, then the others in their order."""
+    known = stream.schema.names
+    if session.out.fitting(["address", *known], _cells(rows, known)) > len(known):
+        return known
+    first = ["rule", "field", "value"] if stream.role == "quarantine" else []
+    wanted = [*first, *stream.key, *([stream.time] if stream.time else []), *known]
+    ordered = list(dict.fromkeys(name for name in wanted if name in known))
+    return ordered[: session.out.fitting(["address", *ordered], _cells(rows, ordered)) - 1]
+
+
+def tell_of_others(session: Session, stream: Stream, shown: list[str]) -> None:
+    """Say that not all fields were shown, and how to see them."""
+    from headwater.cli.output import counted
+
+    left = len(stream.schema.names) - len(shown)
+    if left and not session.json:
+        session.out.line(f"{counted(left, 'more field')}: name fields with --columns, or use --json.", "dim")
+
+
+def _cells(rows: Rows, columns: list[str]) -> list[tuple[Any, ...]]:
+    return [(":".join(map(str, row.address[1:])), *(_as_is(row[name]) for name in columns)) for row in rows]
+
+
+def _as_is(value: Any) -> Any:
+    """Numbers in rows may be years or numbers of flights: they get no separators."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

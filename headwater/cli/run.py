@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,16 +66,17 @@ def run(
     Ctrl-C stops it cleanly; the next run goes on where it was. Exit code 8 if tasks stopped with errors.
     """
     from headwater.cli.load import load_pipeline
-    from headwater.display import RunDisplay
 
     pipeline = load_pipeline(file)
     hub = session.hub(make=True)
-    shows = not session.json and not session.out.plain
-    showing = RunDisplay(hub, pipeline, console=session.out.console, transient=True) if shows else nullcontext()
     before = _counts(hub, list(pipeline.nodes))
-    with _stopping() as stopped, _quiet(until is not None and not session.debug), showing as watch:
+    with _stopping() as stopped, _quiet(until is not None and not session.debug):
         report = hub.run(
-            pipeline, until=until.value if until else None, workers=workers, max_wait=max_wait, watch=watch
+            pipeline,
+            until=until.value if until else None,
+            workers=workers,
+            max_wait=max_wait,
+            console=None if session.json or session.out.plain else session.out.console,
         )
     after = hub.status(list(pipeline.nodes))
     if session.json:
@@ -248,7 +249,11 @@ def _show_status(session: Session, operators: list[OperatorStatus], streams: lis
         out.heading("Streams")
         out.table(
             ["stream", "role", "rows", "messages", "newest came"],
-            [(one.stream, one.role, one.rows, one.messages, _when(out, one.appended_at, now)) for one in streams],
+            [
+                (one.stream, one.role, one.rows, one.messages, _when(out, one.appended_at, now))
+                for one in streams
+                if one.messages or one.role == "data"
+            ],
         )
 
 

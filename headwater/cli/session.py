@@ -6,7 +6,7 @@ import base64
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -78,9 +78,14 @@ class Session:
         if line:
             sys.stdout.flush()
 
-    def note(self, text: str) -> None:
-        """A remark on standard error."""
-        print(text, file=sys.stderr)
+    @contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Says on a terminal that something goes on; what is yielded changes the words."""
+        if self.json:
+            yield lambda words: None
+            return
+        with self.out.working(what) as say:
+            yield say
 
     def _refuse_missing(self) -> None:
         scheme, _, place = self.config.log.partition("://")

@@ -122,7 +122,7 @@ def rehearse(make: Callable[[], Operator], lanes: Lanes, cut: Cut, *, restore: b
     """What all tasks of an operator write, task after task.
 
     `make` gives the operator to use: once, or with `restore` before every step, when the state too is what was stored.
-    Raises what a step raises, WrongOutput, or CheckFailed if a step alters its input or leaves what cannot be stored.
+    Raises what a step raises, WrongOutput, or CheckFailed if a step alters its input.
     """
     operator = make()
     found: list[Emitted] = []
@@ -213,16 +213,7 @@ class _Task:
 
     def _settle(self) -> None:
         """Store what the step changed; with `restore`, go on from there, with another copy of the operator."""
-        try:
-            changes = self._state.changes()
-        except (AttributeError, TypeError, pa.ArrowException) as error:
-            kinds = {name: type(self._state[name]).__name__ for name in self._state}
-            raise CheckFailed(
-                f"The state cannot be stored: {error}",
-                where=f"{self._operator.name}: {kinds}",
-                fix="A value of the state is bytes or an Arrow table.",
-            ) from error
-        for name, value in changes.items():
+        for name, value in self._state.changes().items():
             if value is None:
                 self._stored.pop(name, None)
             else:

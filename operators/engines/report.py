@@ -66,7 +66,7 @@ def told(failed: Mapping[str, HeadwaterError]) -> list[str]:
     for (_, what, fix), tasks in alike.items():
         places = list(dict.fromkeys(failed[task].where or "" for task in tasks))
         more = f" and {len(places) - 1} more places" if len(places) > 2 else f" and {places[1]}" if places[1:] else ""
-        place = f" [{places[0]}{more}]" if places[0] and places != tasks else ""
+        place = f" [{places[0]}{more}]" if places[0] and places != tasks else "" if what.endswith(".") else "."
         lines.append(" ".join(f"{_named(tasks)}: {what}{place} {fix or ''}".split()))
     return lines
 

@@ -42,7 +42,7 @@ class Failure:
         where = f"{batch.stream} {batch.partition}:{batch.first}{last}{rows}"
         if isinstance(error, Corrupt) and error.where:
             where = error.where
-        fix = f"{_advice(error)} Then run again: nothing was lost, the task goes on from here."
+        fix = f"{_advice(error)} Then run again: the task goes on from here."
         if may_be_quarantined(error):
             fix += " With on_error='quarantine' it would list the batch and go on without it."
         return cls(f"{operator} failed: {_told(error)}", where, fix)
@@ -50,7 +50,7 @@ class Failure:
     @classmethod
     def at_tick(cls, operator: str, task: str, error: Exception) -> Failure:
         """The step failed on a tick, or on the last one at the end of its input."""
-        fix = f"{_advice(error)} Then run again: nothing was lost, the tick comes again."
+        fix = f"{_advice(error)} Then run again: the tick comes again."
         return cls(f"{operator} failed at a tick: {_told(error)}", task, fix)
 
 

@@ -138,11 +138,11 @@ class SourceTask:
     def _prepared(self, block: pa.RecordBatch) -> tuple[list[tuple[int, Any]], EncodedRows | None]:
         """Where the rows of a keyed stream go, and their messages if one message is one row."""
         stream = self.source.stream
-        where = f"{self.source.name} from row {self._cursor}"
-        check_rows(block, stream, now=self._context.now(), where=where)
+        check_rows(block, stream, now=self._context.now(), where=self.source.name, first=self._cursor)
         if not stream.key:
             return [], None
-        encoded = self._appender.encoded(block) if stream.row_coded else None
+        where = f"{self.source.name} from row {self._cursor}"
+        encoded = self._appender.encoded(block, where=where) if stream.row_coded else None
         return split(block, stream.key, stream.partitions), encoded
 
     def _moved(self, batch: pa.RecordBatch) -> tuple[int, int, int]:

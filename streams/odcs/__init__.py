@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.odcs.document import load_document
+from streams.odcs.document import contract_text, load_document
 from streams.odcs.read import read_contract
 from streams.odcs.write import write_contract
 
-__all__ = ["load_document", "read_contract", "write_contract"]
+__all__ = ["contract_text", "load_document", "read_contract", "write_contract"]

@@ -90,6 +90,11 @@ def load_document(source: str | Path) -> tuple[Document, Place]:
     return document, place
 
 
+def contract_text(source: str | Path) -> str:
+    """The text of a contract, given as a file or as the text itself. ContractError if the file cannot be read."""
+    return _text_of(source)[1]
+
+
 def dump_document(document: Document) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 

@@ -45,8 +45,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return ran(tmp_path_factory.mktemp("alone"), workers=1)
 
 
-def test_two_workers_give_what_one_gives(alone: dict[str, Any], tmp_path: Path) -> None:
-    together = ran(tmp_path, workers=2)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_give_what_one_gives(alone: dict[str, Any], tmp_path: Path, workers: int) -> None:
+    together = ran(tmp_path, workers=workers)
     assert together["streams"] == alone["streams"]
     assert together["states"] == alone["states"]
 

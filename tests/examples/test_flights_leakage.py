@@ -17,16 +17,23 @@ import headwater as hw
 from examples.flights import data
 
 ROWS = 20_000
+#: What is only learnt after a departure.
+OUTCOME = {"arrived", "arr_delay", "air_time", "known_at", "censored", "late"}
 WEATHER = ("temp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def training(flights_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def hub(flights_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hw.Hub]:
     copied = tmp_path_factory.mktemp("leakage") / "workspace"
     shutil.copytree(flights_workspace, copied)
-    with hw.connect(copied) as hub:
-        return hub.read("flights.training").to_arrow().to_pylist()
+    with hw.connect(copied) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def training(hub: hw.Hub) -> list[Row]:
+    return hub.read("flights.training").to_arrow().to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +137,18 @@ def test_nothing_else_is_in_the_training_set(training: list[Row]) -> None:
     checked |= {"planned_minutes", "airline", "plane_seats", "plane_age", "dest_lat", "dest_lon", "dest_alt"}
     checked |= {"weather_observed", "weather_age", *WEATHER}
     of_the_plan = {"hour", "weekday", "month"}
-    outcome = {"arrived", "arr_delay", "air_time", "known_at", "censored", "late"}
-    assert set(training[0]) == checked | of_the_plan | outcome
+    assert set(training[0]) == checked | of_the_plan | OUTCOME
+
+
+def test_no_feature_descends_from_an_arrival(hub: hw.Hub) -> None:
+    def origins(field: str) -> set[str | None]:
+        return {node.stream for node in hub.lineage("flights.training", field=field, direction="up").nodes}
+
+    names = hub.stream("flights.training").schema.names
+    for name in set(names) - OUTCOME:
+        assert "flights.arrivals" not in origins(name), name
+    for name in OUTCOME:
+        assert "flights.arrivals" in origins(name), name
 
 
 def test_the_outcome_is_the_arrival_and_comes_when_it_is_known(training: list[Row], arrivals: dict[str, Row]) -> None:

@@ -117,7 +117,8 @@ def hotter(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch({"above": pc.subtract(batch["celsius"], pc.fill_null(batch["settings_target"], 20.0))})
 
 
-def build(count: int = 6000, partitions: int = 4) -> hw.Pipeline:
+def build(count: int = 6000, partitions: int = 4, function: Any = hotter, **options: Any) -> hw.Pipeline:
+    """`options` are those of the map with `function`."""
     p = hw.Pipeline("plant", owner="plant-team", partitions=partitions)
     raw = p.stream("readings", Reading, key="sensor", time="at", expect=[hw.between("celsius", -80, 150)])
     targets = p.stream("settings", Setting, key="sensor", time="set_at")
@@ -126,7 +127,8 @@ def build(count: int = 6000, partitions: int = 4) -> hw.Pipeline:
     valid = p.clean(raw, to="valid")
     placed = p.join(valid, targets, on="sensor", how="asof", to="placed")
     p.join(valid, targets, on="sensor", how="window", after="30m", before="0s", kind="left", to="near")
-    warm = p.map(placed, hotter, reads=["celsius", "settings_target"], to="warm", add=True)
+    options.setdefault("schema", pa.schema([("above", pa.float64())]))
+    warm = p.map(placed, function, reads=["celsius", "settings_target"], to="warm", add=True, **options)
     level = Stream("plant.level", hw.Schema(LEVEL), time="at", partitions=1)
     alarms = Stream("plant.alarms", hw.Schema(LEVEL), time="at", partitions=1)
     p.add(Learner("plant.level", warm, alarms, level, None))

@@ -337,7 +337,8 @@ def test_a_state_that_cannot_be_stored_is_found():
         state["seen"] = [1, 2, 3]
         return []
 
-    assert "{'seen': 'list'}" in refuses(listing, "The state cannot be stored")
+    with pytest.raises(WrongOutput, match="'seen' is a list"):
+        check(stepping(listing), rows=ROWS)
 
 
 def test_rows_that_do_not_fit_the_output_are_refused():

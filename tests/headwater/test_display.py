@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import headwater as hw
-from headwater.display import RunDisplay
+from headwater.display import Display
 from streams.message import END
 
 
@@ -56,6 +57,11 @@ def hub(tmp_path: Path) -> Iterator[hw.Hub]:
         yield found
 
 
+def display_of(hub: hw.Hub, p: hw.Pipeline, shown: Console, **options: Any) -> Display:
+    hub.register(p)
+    return Display(hub.plan(p), hub.log, shown, **options)
+
+
 def console(*, terminal: bool, height: int = 40) -> Console:
     return Console(file=StringIO(), force_terminal=terminal, width=100, height=height, color_system=None)
 
@@ -67,9 +73,9 @@ def printed(shown: Console) -> str:
 
 def test_it_counts_what_was_taken_made_and_quarantined(hub: hw.Hub) -> None:
     p = pipeline()
-    with RunDisplay(hub, p, console=console(terminal=False)) as display:
+    with display_of(hub, p, console(terminal=False)) as display:
         hub.run(p, until="caught-up", watch=display)
-    source, clean = display.operators["plant.readings.source"], display.operators["plant.valid"]
+    source, clean = display.counts["plant.readings.source"], display.counts["plant.valid"]
     assert (source.rows_in, source.rows_out, source.quarantined) == (0, 200, 0)
     assert (clean.rows_in, clean.rows_out, clean.quarantined) == (200, 196, 4)
     assert display.rows == 400
@@ -79,15 +85,15 @@ def test_it_counts_what_was_taken_made_and_quarantined(hub: hw.Hub) -> None:
 def test_a_second_run_counts_from_nought_and_knows_how_far_the_first_came(hub: hw.Hub) -> None:
     p = pipeline()
     hub.run(p, until="caught-up")
-    with RunDisplay(hub, p, console=console(terminal=False)) as display:
+    with display_of(hub, p, console(terminal=False)) as display:
         hub.run(p, until="caught-up", watch=display)
     assert display.rows == 0
-    assert display.operators["plant.valid"].watermark == END
+    assert display.counts["plant.valid"].watermark == END
 
 
 def test_without_a_terminal_there_are_a_few_plain_lines(hub: hw.Hub) -> None:
     p, shown = pipeline(), console(terminal=False)
-    with RunDisplay(hub, p, console=shown, clock=Clock()) as display:
+    with display_of(hub, p, shown, clock=Clock()) as display:
         hub.run(p, until="caught-up", workers=2, watch=display)
     *before, last = printed(shown).splitlines()
     assert last.startswith("400 rows in ")
@@ -99,7 +105,7 @@ def test_without_a_terminal_there_are_a_few_plain_lines(hub: hw.Hub) -> None:
 
 def test_on_a_terminal_there_is_a_line_for_each_operator(hub: hw.Hub) -> None:
     p, shown = pipeline(), console(terminal=True)
-    with RunDisplay(hub, p, console=shown, clock=Clock()) as display:
+    with display_of(hub, p, shown, clock=Clock()) as display:
         hub.run(p, until="caught-up", watch=display)
     table = printed(shown)[printed(shown).rindex("operator") :]
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
@@ -112,16 +118,17 @@ def test_a_small_terminal_leaves_out_what_has_ended(hub: hw.Hub) -> None:
     p, shown = pipeline(), console(terminal=True, height=8)
     for number in range(6):
         p.filter(p.streams["plant.valid"], lambda rows: rows["celsius"].is_valid(), reads=["celsius"], to=f"f{number}")
-    with RunDisplay(hub, p, console=shown) as display:
+    with display_of(hub, p, shown) as display:
         hub.run(p, until="caught-up", watch=display)
     table = printed(shown)[printed(shown).rindex("operator") :]
     assert "that have ended" in table
     assert len([line for line in table.splitlines() if line.strip()]) <= 8
 
 
-def test_the_hub_shows_a_run_when_asked(hub: hw.Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    hub.run(pipeline(), until="caught-up", display=True)
-    assert "400 rows in" in capsys.readouterr().out
+def test_the_hub_shows_a_run_when_asked(hub: hw.Hub) -> None:
+    shown = console(terminal=False)
+    hub.run(pipeline(), until="caught-up", console=shown)
+    assert "400 rows in" in printed(shown)
 
 
 def test_an_error_is_not_hidden_by_the_display(hub: hw.Hub) -> None:
@@ -129,7 +136,7 @@ def test_an_error_is_not_hidden_by_the_display(hub: hw.Hub) -> None:
     p.map(p.streams["plant.valid"], refuse, reads=["celsius"], schema=hw.Schema.of(Reading).select(["celsius"]), to="x")
     with (
         pytest.raises(hw.RunFailed),
-        RunDisplay(hub, p, console=console(terminal=True)) as display,
+        display_of(hub, p, console(terminal=True)) as display,
     ):
         hub.run(p, until="caught-up", watch=display)
 

@@ -144,6 +144,21 @@ def test_datasets_whose_ranges_hold_a_touched_row_are_touched(plant: Hub) -> Non
     assert "dataset training version 1: ranges with 2 rows of i.last" in shown(found)
 
 
+def test_a_frozen_dataset_is_touched_when_its_rows_are(hub: Hub) -> None:
+    p = Pipeline("d", partitions=1)
+    s = p.stream("s", ROWS, key="key", time="at", codec="json")
+    p.map(s, kept, reads=MADE, to="out")
+    hub.register(p)
+    hub.publish(s, rows_of("s"))
+    hub.run(p, until="caught-up")
+    hub.freeze("first", "d.out")
+    hub.publish(s, rows_of("s", first=12))
+    hub.run(p, until="caught-up")
+    hub.freeze("all", "d.out")
+    assert [one.name for one in hub.impact("d.s", partition=0, first=3, end=4).datasets] == ["all", "first"]
+    assert [one.name for one in hub.impact("d.s", partition=0, first=20, end=21).datasets] == ["all"]
+
+
 def test_what_is_gone_still_touches_what_was_made_from_it(hub: Hub) -> None:
     p = Pipeline("g", partitions=1)
     s = p.stream("s", ROWS, key="key", time="at", codec="json", retention="1d")

@@ -114,7 +114,7 @@ with Hub(Config(folder, f"embedded://{folder / 'log.db'}", f"sqlite:///{folder /
 def test_a_rebuild_that_is_killed_leaves_a_whole_catalog(hub: Hub) -> None:
     before = hub.catalog.dump()
     folder = hub.config.workspace
-    for attempt in range(4):
+    for attempt in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", REBUILD, str(folder)],
             stdout=subprocess.PIPE,
@@ -123,7 +123,7 @@ def test_a_rebuild_that_is_killed_leaves_a_whole_catalog(hub: Hub) -> None:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.03 + 0.07 * attempt)
+        time.sleep(0.03 + 0.1 * attempt)
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -16,11 +16,12 @@ from headwater import Hub, Pipeline
 from headwater.render import shortened
 from operators.engines import embedded
 from streams.address import BadAddress, NoSuchRow, parse_address
-from streams.log.protocol import Log
-from streams.message import RowAddress
+from streams.log.protocol import Corrupt, Log
+from streams.message import PARENTS, RowAddress
 from streams.rules import between
 from streams.stream import Stream
 from streams.trace import trace
+from tests.lineage.compare import check_rebuilt
 from tests.lineage.rows import ROWS, Copy, kept, source_rows, summed, table
 
 NUMBERS = [(n % 3, 1, n) for n in range(12)]
@@ -110,6 +111,23 @@ def test_a_mended_row_leads_to_where_it_was_published_again(hub: Hub) -> None:
     (source,) = hub.trace(rows.row(-1)).sources()
     assert source.stream == "p.valid.retry"
     assert source.maker.producer == "service:python"
+
+
+def test_a_replayed_row_leads_through_the_quarantine_to_the_row_that_broke_the_rule(hub: Hub) -> None:
+    p = plant_pipeline()
+    ran(hub, p, s=rows_of("s"))
+    bad = hub.read("p.valid.quarantine").row(0)
+    assert hub.replay_quarantine("p.valid", fix={"n": 1}, limit=1).sent == 1
+    hub.run(p, until="caught-up")
+    found = hub.trace(hub.read("p.valid").row(-1))
+    assert [row.stream for row in found] == ["p.valid", "p.valid.retry", "p.valid.quarantine", "p.s"]
+    assert bad.address in found.rows
+    (source,) = found.sources()
+    assert source.values is not None
+    assert source.values["id"] == bad["id"]
+    again = hub.impact(source.address)
+    assert [one.stream for one in again.streams] == ["p.valid.quarantine", "p.valid.retry", "p.valid", "p.joined"]
+    check_rebuilt(hub, hub.config.workspace / "fresh.db")
 
 
 def test_the_row_of_a_source_says_which(hub: Hub) -> None:
@@ -308,6 +326,20 @@ def test_a_message_of_somebody_else_is_unattributed(hub: Hub) -> None:
     assert found[found.root].ending == "unattributed"
     assert found[found.root].values is not None
     assert "somebody who did not say who" in shown(found)
+
+
+def test_damaged_parents_are_reported_with_their_place(hub: Hub) -> None:
+    p = Pipeline("p", partitions=1)
+    p.filter(p.stream("s", ROWS, key="key", time="at"), lambda rows: np.asarray(rows["n"]) > 1, reads=["n"], to="out")
+    ran(hub, p, s=rows_of("s"))
+    message = hub.log.read("p.out", 0, 0)
+    damaged = tuple((name, value[:-4] if name == PARENTS else value) for name, value in message.headers[0])
+    writer = hub.log.writer("p.out/0")
+    writer.append("p.out", 0, [None], message.values, damaged)
+    writer.commit()
+    writer.close()
+    with pytest.raises(Corrupt, match=r"parents header cannot be decoded \[p\.out 0:1\]"):
+        hub.trace("p.out 0:1:0")
 
 
 @pytest.mark.parametrize("text", ["", "p.joined", "p.joined 0", "p.joined 0:1", "p.joined 0:1:x", "0:1:2", "a b 0:1:2"])

@@ -61,9 +61,7 @@ def batches_of(random: Random, right: Stream, late: bool) -> list[Batch]:
             schema=ROWS.arrow,
         )
         event_times = rows.column(1).view(pa.int64()).to_numpy()
-        found.append(
-            Batch(stream.name, rows, Addresses.of_message(stream.name, 0, number, count), event_times, clock)
-        )
+        found.append(Batch(stream.name, rows, Addresses.of_message(stream.name, 0, number, count), event_times, clock))
     return found
 
 
