@@ -16,7 +16,6 @@ from examples.flights.pipeline import build
 from examples.flights.summary import show_summary
 from headwater.display import Display
 
-FLIGHTS = 336_776
 WIDTH_OF_LOGS = 120
 
 
@@ -28,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pipeline = build(given.rows)
     used = (given.workspace / "log.db").exists()
     with hw.connect(given.workspace) as hub:
+        which = "every flight" if given.rows is None else f"the first {given.rows:,} flights"
+        workers = "1 worker" if given.workers == 1 else f"{given.workers} workers"
         console.print(
-            f"[bold]The flights job[/]: {min(given.rows or FLIGHTS, FLIGHTS):,} flights from New York in 2013, "
-            f"{len(pipeline.nodes)} operators and sources, "
-            f"{given.workers} {'worker' if given.workers == 1 else 'workers'}, workspace {escape(str(given.workspace))}"
+            f"[bold]The flights job[/]: {which} from New York in 2013, {len(pipeline.nodes)} operators and sources, "
+            f"{workers}, workspace {escape(str(given.workspace))}"
         )
         if used:
             console.print("The workspace is there already: the job goes on from where it was.")

@@ -146,7 +146,7 @@ def test_the_job_tells_what_it_did_and_goes_on_where_it_was(
     arguments = ["--workspace", str(tmp_path / "demo"), "--rows", "3000", "--workers", "1"]
     assert main(arguments) == 0
     told = capsys.readouterr().out
-    assert "3,000 flights from New York in 2013" in told
+    assert "the first 3,000 flights from New York in 2013" in told
     assert "goes on" not in told
     assert "42 rows are in quarantine" in told
     assert "between(seats, 20, 900)" in told
