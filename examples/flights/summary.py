@@ -63,7 +63,7 @@ def _row_text(row: Any, values: Any = None) -> Text:
     text = Text(str(row.address), "bold cyan", no_wrap=True, overflow="ellipsis")
     known = values if row.parents else row.values
     if known is None:
-        return text.append(f"  made by version {row.maker.version} of {row.maker.operator}", "dim")
+        return text.append(f"  made by version {row.maker.version.rpartition('-')[2]} of its operator", "dim")
     shown = (f"{name} {_value(value)}" for name, value in known.items() if value is not None)
     return text.append("  " + ", ".join(shown), "default not bold")
 
