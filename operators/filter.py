@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from operators.errors import WrongOutput
@@ -15,6 +14,7 @@ from operators.execution.state import State
 from operators.function import Call, RowOperator, each_from_its_own, kind_of, like, refuse_unknown
 from operators.operator import Batch, Derived, Operator, Output
 from operators.versions import version_of
+from streams.expression import computed
 from streams.stream import Stream
 
 Predicate = Callable[[pa.RecordBatch], Any]
@@ -92,9 +92,4 @@ class FilterOperator(RowOperator):
 
 
 def _projection(expression: pc.Expression) -> Predicate:
-    def truth(rows: pa.RecordBatch) -> Any:
-        source = acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([rows])))
-        values = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["truth"]), inputs=[source])
-        return values.to_table(use_threads=False).column(0)
-
-    return truth
+    return lambda rows: computed(expression, rows)

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from catalog.errors import HeadwaterError
+from streams.expression import computed
 
 DEEPEST: Final = 50
 _LARGEST: Final = 2**63 - 1
@@ -39,7 +39,7 @@ class Condition:
         """True for each row for which the condition is true; a comparison with null is not. ConditionError if it cannot
         be computed (a division by zero)."""
         try:
-            truth = _project(self.expression, pa.Table.from_batches([rows]))
+            truth = computed(self.expression, rows).combine_chunks()
         except pa.ArrowInvalid as error:
             raise ConditionError(
                 f"The condition cannot be computed: {error}", where=self.text, fix="Leave such rows out first."
@@ -318,7 +318,7 @@ class _Parser:
     def _made(self, expression: Any) -> _Term:
         """An expression with its type, which Arrow knows."""
         try:
-            return _Term(expression, _project(expression, self._schema.empty_table()).type)
+            return _Term(expression, computed(expression, self._schema.empty_table()).type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             reason = str(error).splitlines()[0]
             raise self._wrong(
@@ -347,9 +347,3 @@ def _instant(text: str, kind: pa.DataType) -> pa.Scalar:
         return pc.cast(pa.scalar(text), kind)
     moment = dt.datetime.fromisoformat(text)
     return pa.scalar(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC), kind)
-
-
-def _project(expression: Any, table: pa.Table) -> Any:
-    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
-    values = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["value"]), inputs=[source])
-    return values.to_table(use_threads=False).column(0).combine_chunks()

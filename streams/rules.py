@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from streams.duration import duration_text, parse_duration
+from streams.expression import computed
 from streams.function_source import source_hash
 from streams.rule import ContractError, OneField, RowRule, jsonable, scalar, value_set
 
@@ -296,7 +296,7 @@ class Condition(RowRule):
             )
         try:
             if isinstance(self.check_rows, pc.Expression):
-                kept = _evaluated(self.check_rows, chosen)
+                kept = computed(self.check_rows, chosen)
             else:
                 kept = self.check_rows(chosen)
             verdict = _as_booleans(kept)
@@ -336,12 +336,6 @@ def _is_one_of(column: pa.Array, values: tuple[Any, ...]) -> pa.BooleanArray:
 
 def _signed(column: pa.Array) -> pa.Array:
     return column.cast(pa.int64()) if pa.types.is_unsigned_integer(column.type) else column
-
-
-def _evaluated(expression: pc.Expression, rows: pa.RecordBatch) -> pa.ChunkedArray:
-    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([rows])))
-    project = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["kept"]), [source])
-    return project.to_table(use_threads=False).column("kept")
 
 
 def _as_booleans(kept: Any) -> pa.BooleanArray:

@@ -20,6 +20,8 @@ from streams.stream import Stream
 
 #: Rows in one batch of a source, unless declared otherwise.
 CHUNK = 1_000
+#: Bytes of a CSV file that are read at once.
+CSV_BLOCK = 256 * 1024
 #: So many rows are prepared together.
 BLOCK = 16_384
 
@@ -67,7 +69,9 @@ class Source:
                     fix="Give a function that makes the iterator anew: source(stream, lambda: …).",
                 )
             self._begun.append(True)
-        for table in _explained(_cut(_read(self.data, self.stream.schema, self.name), cursor, several), self.name):
+        for table in _explained(
+            _cut(_read(self.data, self.stream.schema, self.name), cursor, several, self.chunk), self.name
+        ):
             try:
                 block = self._fitting(table, rows)
             except SchemaError:
@@ -149,7 +153,9 @@ def _read_csv(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=True,
     )
     try:
-        yield from pyarrow.csv.open_csv(path, convert_options=convert)
+        # Small blocks: what comes before a row that cannot be read is had up to the block that holds it.
+        blocks = pyarrow.csv.ReadOptions(block_size=CSV_BLOCK)
+        yield from pyarrow.csv.open_csv(path, convert_options=convert, read_options=blocks)
     except pa.ArrowInvalid:
         # Read in one thread it fails at the same place, and says in which row that is.
         alone = pyarrow.csv.ReadOptions(use_threads=False)
@@ -171,12 +177,21 @@ def _read_json_lines(path: Path, schema: Schema) -> Iterator[pa.RecordBatch]:
             yield from pyarrow.json.read_json(joined, parse_options=options).to_batches()
 
 
-def _cut(parts: Iterator[Any], cursor: int, chunk: int) -> Iterator[pa.Table]:
-    """The rows from `cursor` on in tables of exactly `chunk` rows, whatever the sizes of the parts."""
+def _cut(parts: Iterator[Any], cursor: int, chunk: int, unit: int) -> Iterator[pa.Table]:
+    """The rows from `cursor` on in tables of exactly `chunk` rows, whatever the sizes of the parts. If a part cannot be
+    had, what came before it is given first, in whole multiples of `unit` rows."""
     skip = cursor
     kept: list[pa.Table] = []
     size = 0
-    for part in parts:
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration:
+            break
+        except Exception:
+            if size >= unit:
+                yield pa.concat_tables(kept).slice(0, size - size % unit)
+            raise
         table = _as_table(part)
         if skip >= table.num_rows:
             skip -= table.num_rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headwater.cli.output import Output
     from headwater.hub import Hub
     from headwater.status import OperatorStatus, StreamStatus, TaskStatus
+    from operators.engines.embedded import RunReport
     from operators.execution.replay import Comparison, ReplayReport
 
 PANEL = "Run"
@@ -82,20 +83,7 @@ def run(
     if session.json:
         session.emit({**asdict(report), "stopped": bool(stopped), "operators": [_operator_json(one) for one in after]})
     else:
-        session.out.table(
-            ["operator", "rows in", "rows out", "quarantined", "late", "lag"],
-            [
-                (
-                    one.operator,
-                    *(new - old for new, old in zip(_row_counts(one), before.get(one.operator, (0,) * 4), strict=True)),
-                    one.lag,
-                )
-                for one in after
-            ],
-        )
-        replaced = f", {report.replaced} workers replaced" if report.replaced else ""
-        session.out.line()
-        session.out.line(f"{pipeline.name}: run {report.run}, {report.seconds:,.1f} seconds{replaced}.")
+        _show_run(session, pipeline.name, report, before, after)
     if stopped:
         raise typer.Exit(stopped[0])
 
@@ -173,6 +161,34 @@ def replay(
         _show_replay(session, report)
     if not report.equal:
         raise typer.Exit(DIFFERENT)
+
+
+def _show_run(
+    session: Session,
+    pipeline: str,
+    report: RunReport,
+    before: dict[str, tuple[int, int, int, int]],
+    after: list[OperatorStatus],
+) -> None:
+    """What the run did. On a terminal the live display has said it by operator."""
+    out = session.out
+    if out.plain:
+        out.table(
+            ["operator", "rows in", "rows out", "quarantined", "late", "lag"],
+            [
+                (
+                    one.operator,
+                    *(new - old for new, old in zip(_row_counts(one), before.get(one.operator, (0,) * 4), strict=True)),
+                    one.lag,
+                )
+                for one in after
+            ],
+        )
+        out.line()
+    lag = sum(one.lag or 0 for one in after)
+    waiting = f" {lag:,} messages wait to be taken." if lag else ""
+    replaced = f" {report.replaced} workers were replaced." if report.replaced else ""
+    out.line(f"{pipeline}: run {report.run}, {report.seconds:,.1f} seconds.{waiting}{replaced}")
 
 
 @contextmanager

@@ -101,3 +101,12 @@ def test_another_workspace_can_be_named(started: Plant, tmp_path: Path) -> None:
     started("register", "pipeline.py", "--workspace", str(tmp_path / "elsewhere"))
     assert not (started.folder / ".headwater").exists()
     assert started("streams", "-w", str(tmp_path / "elsewhere"), "--json").json[0]["name"] == "plant.fahrenheit"
+
+
+def test_a_lost_catalog_is_made_anew_from_the_log(plant: Plant) -> None:
+    before = plant("streams", "--all", "--json").json, plant("lineage", "plant.fahrenheit").out
+    for file in (plant.folder / ".headwater").glob("catalog.db*"):
+        file.unlink()
+    assert plant("catalog", "rebuild", "--json").json["applied"] > 10
+    assert (plant("streams", "--all", "--json").json, plant("lineage", "plant.fahrenheit").out) == before
+    assert plant("catalog", "rebuild").out.startswith("Made the catalog anew from ")

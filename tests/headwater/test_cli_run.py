@@ -60,8 +60,7 @@ def test_a_step_that_raises_ends_the_run_with_its_place(started: Plant) -> None:
     assert rows["plant.fahrenheit"]["rows out"] == "285"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("number", "code", "workers"), [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "2")])
 def test_a_run_for_ever_stops_cleanly(plant: Plant, number: signal.Signals, code: int, workers: str) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "headwater", "run", "pipeline.py", "--workers", workers, "--json"],

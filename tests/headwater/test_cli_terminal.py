@@ -15,7 +15,7 @@ import pytest
 from tests.headwater.plant import Plant
 
 ROOT = Path(__file__).resolve().parents[2]
-STYLED = re.compile(r"\x1b\[[0-9;]*m")
+STYLED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def shown(folder: Path, *arguments: str) -> list[str]:
