@@ -59,11 +59,16 @@ def _run_here(
 ) -> RunReport:
     report = RunReport(context.run)
     worker = Worker(plan, context, leases, max_wait=None if until else max_wait)
+
+    def look() -> bool:
+        if watch is not None:
+            watch()
+        return False
+
     try:
         while len(worker.failed) < len(plan.tasks()):
-            happened = worker.run_pass()
-            if watch is not None:
-                watch()
+            happened = worker.run_pass(stop=look)
+            look()
             if happened:
                 continue
             if until == "caught-up":

@@ -39,8 +39,16 @@ class Late:
             names = {own: _free(f"{right.stream.name.rpartition('.')[2]}_{own}", taken) for own in right.reads}
             self._own[right.stream.name] = names
             columns += [column.with_name(names[column.name]).with_nullable(True) for column in right.schema]
+        schema = Schema(pa.schema(columns)).described(
+            {INPUT: "The input that the row came by.", CLOCK: "How far event time was when it came."}
+        )
         self.stream = Stream(
-            f"{to}.late", Schema(pa.schema(columns)), time=CLOCK, partitions=left.stream.partitions, role="late"
+            f"{to}.late",
+            schema,
+            time=CLOCK,
+            partitions=left.stream.partitions,
+            description=f"Rows that came too late to be joined in {to}",
+            role="late",
         )
 
     def output(self, batch: Batch, late: npt.NDArray[np.bool_]) -> Output:

@@ -102,7 +102,8 @@ class WindowJoin:
         self._right_held = Held("right held", self._right_schema, self._right_key)
         self._left_open = OpenRows("left", self._left_schema, self._left_key)
         self._right_open = OpenRows("right", self._right_schema, self._right_key)
-        when = pa.field(time_name, UTC_TIME, nullable=False)
+        described_as = {"description": "When the pair was known: the later time of both; without one the window's end."}
+        when = pa.field(time_name, UTC_TIME, nullable=False, metadata=described_as)
         self._output = joined_stream(to, left, [right], optional=not inner, extra=[when], time=time_name)
         self._late = Late(to, left, [right])
         self.params: dict[str, Any] = {

@@ -1,121 +1,167 @@
-"""The flights job on a slice: no look into the future, nothing lost, equal for any number of workers."""
+"""The flights job as a whole: equal whatever the workers, nothing lost, nothing in quarantine without a reason."""
 
 from __future__ import annotations
 
-import bisect
-import shutil
-from collections import defaultdict
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
-from examples.flights import data, pipeline
+from examples.flights import data, features
+from examples.flights.__main__ import main
+from examples.flights.pipeline import build
 from operators.execution.digest import digest_state, digest_stream
-from operators.execution.task import restored_state
+from operators.execution.restore import restored_state
+from streams.rule import RowRule
 
-ROWS = 20_000
-#: What is only learnt after a departure; all other columns are features.
-OUTCOME = {"known_at", "arrived", "arr_delay", "air_time", "late", "censored"}
+ROWS = 5_000
+SOURCES = ("schedule", "departures", "arrivals", "weather", "planes", "airports", "airlines")
+
+
+def ran(folder: Path, workers: int) -> dict[str, Any]:
+    """Digests of all streams and states, and counts of rows, after the job has run."""
+    pipeline = build(ROWS)
+    with hw.connect(folder / "workspace") as hub:
+        hub.run(pipeline, until="caught-up", workers=workers)
+        streams = {name: digest_stream(hub.log, stream, hub.schema) for name, stream in pipeline.streams.items()}
+        states = {
+            f"{node.name}/{number}": digest_state(restored_state(hub.log, node.name, number))
+            for node in pipeline.nodes.values()
+            if node.operator is not None
+            for number in range(node.tasks)
+        }
+        rows = {name: len(hub.read(name)) for name in pipeline.streams}
+        training = hub.read("flights.training").to_arrow()
+    return {"streams": streams, "states": states, "rows": rows, "training": training}
 
 
 @pytest.fixture(scope="module")
-def hub(flights_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hw.Hub]:
-    copy = tmp_path_factory.mktemp("flights") / "workspace"
-    shutil.copytree(flights_workspace, copy)
-    with hw.connect(copy) as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def training(hub: hw.Hub) -> list[dict[str, Any]]:
-    return hub.read("flights.training").to_arrow().to_pylist()
-
-
-def quarantined(hub: hw.Hub, name: str) -> list[dict[str, Any]]:
-    return hub.read(f"flights.{name}.quarantine").to_arrow().to_pylist()
-
-
-def test_every_departure_comes_out_once_or_is_in_quarantine(hub: hw.Hub, training: list[dict[str, Any]]) -> None:
-    put_aside = [row["flight_id"] for name in ("departures.clean", "outcomes.clean") for row in quarantined(hub, name)]
-    found = sorted([row["flight_id"] for row in training] + put_aside)
-    assert found == sorted(data.departures(ROWS)["flight_id"].to_pylist())
-
-
-def test_no_feature_is_newer_than_its_departure(hub: hw.Hub, training: list[dict[str, Any]]) -> None:
-    """Each row once more by hand, from the raw data: the newest report, the plan, the aircraft, the outcome."""
-    bad = {(row["origin"], row["observed"]) for row in quarantined(hub, "weather.clean")}
-    reports: dict[str, list[tuple[datetime, dict[str, Any]]]] = defaultdict(list)
-    for row in data.weather(ROWS).to_pylist():
-        if (row["origin"], row["observed"]) not in bad:
-            reports[row["origin"]].append((row["observed"], row))
-    for found in reports.values():
-        found.sort(key=lambda one: one[0])
-    plans = {row["flight_id"]: row for row in data.schedule(ROWS).to_pylist()}
-    arrivals = {row["flight_id"]: row for row in data.arrivals(ROWS).to_pylist()}
-    planes = {row["tailnum"]: row for row in hub.read("flights.planes.clean").to_arrow().to_pylist()}
-    with_weather = 0
-    for row in training:
-        departed = row["departed"]
-        known = reports[row["origin"]]
-        at = bisect.bisect_right(known, departed, key=lambda one: one[0])
-        report = known[at - 1][1] if at and departed - known[at - 1][0] <= timedelta(hours=3) else None
-        assert row["weather_observed"] == (report["observed"] if report else None)
-        assert row["temp"] == (report["temp"] if report else None)
-        assert row["wind_speed"] == (report["wind_speed"] if report else None)
-        with_weather += report is not None
-        plan = plans[row["flight_id"]]
-        assert (row["published"], row["distance"]) == (plan["published"], plan["distance"])
-        assert row["published"] <= departed
-        plane = planes.get(row["tailnum"])
-        assert row["plane_seats"] == (plane["seats"] if plane else None)
-        arrival = arrivals.get(row["flight_id"])
-        in_time = arrival is not None and arrival["arrived"] - departed <= timedelta(days=1)
-        assert row["censored"] is not in_time
-        assert row["late"] == (arrival["arr_delay"] > 15 if in_time and arrival else None)
-        assert row["known_at"] == (arrival["arrived"] if in_time and arrival else departed + timedelta(days=1))
-    assert with_weather > 0.95 * len(training)
-
-
-def test_no_feature_descends_from_an_outcome(hub: hw.Hub) -> None:
-    schema = hub.stream("flights.training").schema
-    features = [name for name in schema.names if name not in OUTCOME]
-    assert {"hour", "temp", "plane_age", "dep_delay"} <= set(features)
-    for feature in features:
-        above = hub.lineage("flights.training", field=feature, direction="up")
-        origins = {node.stream for node in above.nodes if node.kind == "field"}
-        assert origins & {"flights.departures", "flights.schedule", "flights.weather", "flights.planes"} or (
-            feature.startswith(("airline", "dest"))
-        ), feature
-        assert not any(name.startswith("flights.arrivals") for name in origins if name), feature
-    for outcome in ("late", "censored", "arrived"):
-        above = hub.lineage("flights.training", field=outcome, direction="up")
-        assert "flights.arrivals" in {node.stream for node in above.nodes}
-
-
-def test_what_is_in_quarantine_broke_a_rule_that_makes_sense(hub: hw.Hub) -> None:
-    seats = [row for row in quarantined(hub, "planes.clean") if row["field"] == "seats"]
-    assert len(seats) == 40
-    assert all(int(row["value"]) < 20 for row in seats)
-    zones = quarantined(hub, "airports.clean")
-    assert sorted(row["faa"] for row in zones) == ["DVT", "MYF"]
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return ran(tmp_path_factory.mktemp("alone"), workers=1)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_number_of_workers_makes_no_difference(tmp_path: Path, workers: int) -> None:
-    def digests(folder: Path, count: int) -> dict[str, Any]:
-        job = pipeline.build(1_500)
-        with hw.connect(folder) as hub:
-            hub.run(job, until="caught-up", workers=count)
-            found: dict[str, Any] = {
-                stream.name: digest_stream(hub.log, stream, hub.schema) for stream in job.streams.values()
-            }
-            for node in job.nodes.values():
-                for number in range(node.tasks if node.operator else 0):
-                    found[f"{node.name}/{number}"] = digest_state(restored_state(hub.log, node.name, number))
-            return found
+def test_several_workers_give_what_one_gives(alone: dict[str, Any], tmp_path: Path, workers: int) -> None:
+    together = ran(tmp_path, workers=workers)
+    assert together["streams"] == alone["streams"]
+    assert together["states"] == alone["states"]
 
-    assert digests(tmp_path / "one", 1) == digests(tmp_path / "several", workers)
+
+def test_sources_publish_everything_and_no_departure_is_lost(alone: dict[str, Any]) -> None:
+    rows = alone["rows"]
+    for name in SOURCES:
+        read = getattr(data, name)
+        table = read() if name in ("planes", "airports", "airlines") else read(ROWS)
+        assert rows[f"flights.{name}"] == table.num_rows
+        clean = f"flights.{name}.clean"
+        if clean in rows:
+            assert rows[clean] + rows[f"{clean}.quarantine"] == table.num_rows
+    aside = rows["flights.departures.clean.quarantine"] + rows["flights.outcomes.clean.quarantine"]
+    assert rows["flights.training"] + aside == data.departures(ROWS).num_rows
+    assert {name: count for name, count in rows.items() if name.endswith(".late")} == {
+        "flights.scheduled.late": 0,
+        "flights.in_weather.late": 0,
+        "flights.outcomes.late": 0,
+    }
+
+
+def test_flights_that_never_arrived_are_censored_and_not_punctual(alone: dict[str, Any]) -> None:
+    training = alone["training"]
+    arrived = set(data.arrivals(ROWS)["flight_id"].to_pylist())
+    lost = {flight for flight in data.departures(ROWS)["flight_id"].to_pylist() if flight not in arrived}
+    assert len(lost) > 10
+    censored = training.filter(training["censored"])
+    assert set(censored["flight_id"].to_pylist()) == lost
+    assert censored["late"].null_count == censored.num_rows
+    assert training.filter(pc.invert(training["censored"]))["late"].null_count == 0
+
+
+def broken(stream: hw.Stream, table: pa.Table, rules: Any = None) -> dict[str, int]:
+    """How many rows of a table break each of the rules, those of the stream's contract by default."""
+    rows = table.cast(pa.schema([stream.schema.arrow.field(name) for name in table.column_names]))
+    (batch,) = rows.combine_chunks().to_batches()
+    counts: Counter[str] = Counter()
+    for rule in stream.expect if rules is None else rules:
+        if isinstance(rule, RowRule):
+            counts[rule.name] += pc.fill_null(rule.failures(batch), False).true_count
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_what_breaks_a_contract_in_the_whole_year() -> None:
+    streams = build().streams
+    assert {name: broken(streams[f"flights.{name}"], getattr(data, name)()) for name in SOURCES} == {
+        "schedule": {},
+        "departures": {"matches(tailnum, ^N[0-9A-Z]{1,5}$)": 4, "between(dep_delay, -30, 1440)": 3},
+        "arrivals": {"matches(tailnum, ^N[0-9A-Z]{1,5}$)": 4},
+        "weather": {
+            "not_null(temp)": 1,
+            "not_null(humid)": 1,
+            "not_null(wind_speed)": 4,
+            "between(wind_speed, 0, 250)": 1,
+        },
+        "planes": {"between(seats, 20, 900)": 40},
+        "airports": {"matches(tzone, ^(America|Pacific)/[A-Za-z_]+$)": 2},
+        "airlines": {},
+    }
+
+
+def test_what_cannot_be_true_of_an_outcome_in_the_whole_year() -> None:
+    joined = (
+        data.departures()
+        .select(["flight_id", "departed"])
+        .join(data.schedule().select(["flight_id", "distance"]), "flight_id")
+        .join(data.arrivals().select(["flight_id", "arrived", "air_time"]), "flight_id", join_type="inner")
+    )
+    stream = build().streams["flights.outcomes"]
+    assert broken(stream, joined, features.PLAUSIBLE) == {"at most 600 miles per hour": 4}
+
+
+def test_every_stream_and_field_is_described_and_owned() -> None:
+    pipeline = build()
+    for stream in pipeline.streams.values():
+        assert stream.description, stream.name
+        assert stream.owner, stream.name
+        if stream.role == "data":
+            fields = [field.name for field in stream.schema.arrow if not (field.metadata or {}).get(b"description")]
+            assert fields == [], stream.name
+    assert {stream.owner for stream in pipeline.streams.values()} >= {
+        "delay-prediction",
+        "fleet-registry",
+        "flight-data",
+        "ground-operations",
+        "met-office",
+        "network-planning",
+    }
+
+
+def test_the_job_tells_what_it_did_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ["--workspace", str(tmp_path / "demo"), "--rows", "3000", "--workers", "1"]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "the first 3,000 flights from New York in 2013" in told
+    assert "goes on" not in told
+    assert "42 rows are in quarantine" in told
+    assert "between(seats, 20, 900)" in told
+    assert "headwater search" in told
+    for stream in ("departures", "schedule", "arrivals", "weather", "planes", "airlines", "airports"):
+        assert f"─ flights.{stream} " in told
+    assert main(arguments) == 0
+    again = capsys.readouterr().out
+    assert "goes on from where it was" in again
+    assert "0 rows in" in again
+
+
+def test_the_labels_follow_from_the_delays(alone: dict[str, Any]) -> None:
+    known = alone["training"].filter(pc.is_valid(alone["training"]["late"])).to_pylist()
+    assert {row["late"] for row in known} == {True, False}
+    for row in known:
+        assert row["late"] == (row["arr_delay"] > 15)
+        assert timedelta(0) < row["arrived"] - row["departed"] < timedelta(days=1)
