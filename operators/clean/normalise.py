@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -104,10 +105,18 @@ class Text(Normaliser):
 
     def apply(self, column: pa.Array) -> pa.Array:
         if self.form == "nfc":
-            return pc.utf8_normalize(column, form="NFC")
+            return _composed(column)
         if self.form == "collapse":
             return pc.utf8_trim_whitespace(pc.replace_substring_regex(column, pattern=r"\s+", replacement=" "))
         return _TEXT[self.form](column)
+
+
+def _composed(column: pa.Array) -> pa.Array:
+    """In normal form C. By unicodedata, since Arrow's own utf8_normalize leaves text as it is in some versions."""
+    if pc.all(pc.string_is_ascii(column)).as_py() is not False:
+        return column
+    texts = [None if text is None else unicodedata.normalize("NFC", text) for text in column.to_pylist()]
+    return pa.array(texts, column.type)
 
 
 @dataclass(frozen=True)

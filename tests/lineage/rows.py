@@ -195,6 +195,9 @@ class Lying:
     """An operator whose rows are right and whose parents are not: of the rows for `stream`, the first that the lie
     fits is given other parents than it was made from."""
 
+    #: Batch by batch, so that each output goes through `step`.
+    steps = None
+
     def __init__(self, honest: Any, stream: str, lie: str) -> None:
         self._honest = honest
         self._stream = stream
