@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -19,9 +16,10 @@ import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
-JOB = Path(__file__).with_name("loop_job.py")
 
 
 @dataclass
@@ -163,19 +161,7 @@ def undisturbed(tmp_path: Path) -> Iterator[Plant]:
 
 
 @pytest.fixture(scope="session")
-def loop_job() -> ModuleType:
-    """The job with a loop, joins and quarantine: see loop_job.py."""
-    spec = importlib.util.spec_from_file_location("loop_job", JOB)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["loop_job"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def looped(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def looped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """The loop job over 1,500 rows, undisturbed. Nobody changes it."""
     made = Plant(tmp_path_factory.mktemp("looped"))
     made.run(loop_job.build(1500))
@@ -184,12 +170,12 @@ def looped(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
-def filled(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The digests of a plant that was filled and run, undisturbed."""
     made = Plant(tmp_path_factory.mktemp("filled"))
     made.fill()
     made.run(made.pipeline())
-    yield loop_job.digests(made.hub, made.pipeline())
+    yield digests(made.hub, made.pipeline())
     made.hub.close()
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
+from tests.faults.facts import digests
 from streams.append import Appender
 from streams.codecs import codec as codec_of
 from streams.keys import partitions_of
@@ -47,7 +48,7 @@ def partition_of(plant, rows: list[dict]) -> int:
 
 @pytest.mark.parametrize("codec", ["arrow", "avro", "json"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbed, rows, loop_job, codec, workers):
+def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbed, rows, codec, workers):
     pipeline = fill(plant, rows, codec=codec)
     undisturbed.run(fill(undisturbed, rows, codec=codec))
     partition, offset = plant.busiest("plant.readings")
@@ -69,7 +70,7 @@ def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbe
 
     plant.restore("plant.readings", partition, offset, before)
     plant.run(pipeline, workers=workers)
-    assert loop_job.digests(plant.hub, pipeline) == loop_job.digests(undisturbed.hub, pipeline)
+    assert digests(plant.hub, pipeline) == digests(undisturbed.hub, pipeline)
 
 
 def test_a_failed_run_can_be_tried_any_number_of_times(plant, rows):
