@@ -17,34 +17,35 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import headwater as hw
-from tests.faults.facts import Build, Facts, facts, messages
+from tests.faults.facts import Build, Facts, facts, rows_taken
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "9"))
 SEED = int(os.environ.get("HEADWATER_SEED", "1"))
 LONGEST_RUN = 120
-#: From its start until its tasks run a job takes about so many seconds; kills in that time meet its registration.
+#: One of so many kills meets the job before its tasks run, while it opens the log and registers.
+EARLY = 5
 REGISTERING = 0.3
 
 
 @dataclass
 class Undisturbed:
-    """What a job leaves when nobody kills it, how long it takes, and how many messages of rows it writes."""
+    """What a job leaves when nobody kills it, how long it takes, and how many rows its operators take."""
 
     build: Build
     facts: Facts
     seconds: float
-    messages: int
+    rows: int
 
     @classmethod
     def run(cls, build: Build, workspace: Path, workers: int = 1) -> Undisturbed:
         with hw.connect(workspace) as hub:
             report = hub.run(build(), until="caught-up", workers=workers)
-        return cls(build, facts(workspace, build), report.seconds, messages(workspace))
+        return cls(build, facts(workspace, build), report.seconds, rows_taken(workspace, build))
 
 
 @dataclass
 class Met:
-    """The kills of one job: those that met it while its tasks ran, by how much of its messages were there (in percent),
+    """The kills of one job: those that met it while its tasks ran, by how many of all rows operators had taken (in percent),
     whom they hit, and how many met it while it registered."""
 
     shares: list[int] = field(default_factory=list)
@@ -55,7 +56,7 @@ class Met:
     def __str__(self) -> str:
         hit = ", ".join(f"{count} {whom}" for whom, count in sorted(self.hit.items()))
         return (
-            f"{len(self.shares)} kills while it ran ({hit}), at {', '.join(map(str, self.shares))} % of its messages, "
+            f"{len(self.shares)} kills while it ran ({hit}), at {', '.join(map(str, self.shares))} % of the rows that operators take, "
             f"{self.registering} more while it registered, {self.rounds} rounds"
         )
 
@@ -81,6 +82,12 @@ class Job:
         except EOFError:
             pass
         return self._has_run
+
+    def wait_until_it_runs(self) -> None:
+        until = time.monotonic() + LONGEST_RUN
+        while not self.has_run and self.exit_code is None:
+            assert time.monotonic() < until, "it does not begin to run"
+            self._told.poll(0.05)
 
     @property
     def exit_code(self) -> int | None:
@@ -127,13 +134,15 @@ def kill_and_go_on(
     return met, left
 
 
-def _one_round(
-    wanted: Undisturbed, workspace: Path, workers: int, kills: int, rng: random.Random, met: Met
-) -> None:
-    longest = REGISTERING + 2 * wanted.seconds / (kills + 1)
+def _one_round(wanted: Undisturbed, workspace: Path, workers: int, kills: int, rng: random.Random, met: Met) -> None:
+    longest = 2 * wanted.seconds / (kills + 1)
     job = Job(wanted.build, workspace, workers)
     while len(met.shares) < kills:
-        time.sleep(rng.uniform(0, longest))
+        if not job.has_run and rng.randrange(EARLY) == 0:
+            time.sleep(rng.uniform(0, REGISTERING))
+        else:
+            job.wait_until_it_runs()
+            time.sleep(rng.uniform(0, longest))
         if job.exit_code is not None:
             break
         running = job.has_run
@@ -142,7 +151,7 @@ def _one_round(
             met.registering += 1
         elif whom:
             met.hit[whom] = met.hit.get(whom, 0) + 1
-            met.shares.append(round(100 * messages(workspace) / wanted.messages))
+            met.shares.append(round(100 * rows_taken(workspace, wanted.build) / wanted.rows))
         if job.exit_code == -signal.SIGKILL:
             job = Job(wanted.build, workspace, workers)
     code = job.wait()
