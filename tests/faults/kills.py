@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -45,8 +46,8 @@ class Undisturbed:
 
 @dataclass
 class Met:
-    """The kills of one job: those that met it while its tasks ran, by how many of all rows operators had taken (in percent),
-    whom they hit, and how many met it while it registered."""
+    """The kills of one job: those that met it while its tasks ran, by how many of all rows operators had taken (in
+    percent), whom they hit, and how many met it while it registered."""
 
     shares: list[int] = field(default_factory=list)
     hit: dict[str, int] = field(default_factory=dict)
@@ -55,8 +56,9 @@ class Met:
 
     def __str__(self) -> str:
         hit = ", ".join(f"{count} {whom}" for whom, count in sorted(self.hit.items()))
+        shares = ", ".join(map(str, self.shares))
         return (
-            f"{len(self.shares)} kills while it ran ({hit}), at {', '.join(map(str, self.shares))} % of the rows that operators take, "
+            f"{len(self.shares)} kills while it ran ({hit}), at {shares} % of the rows that operators take, "
             f"{self.registering} more while it registered, {self.rounds} rounds"
         )
 
@@ -77,10 +79,8 @@ class Job:
     @property
     def has_run(self) -> bool:
         """True once its tasks have begun to run."""
-        try:
+        with suppress(EOFError):
             self._has_run = self._has_run or (self._told.poll() and self._told.recv())
-        except EOFError:
-            pass
         return self._has_run
 
     def wait_until_it_runs(self) -> None:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from tests.faults.facts import digests
 from streams.append import Appender
 from streams.codecs import codec as codec_of
 from streams.keys import partitions_of
 from streams.log import Corrupt
 from streams.message import SCHEMA, pack_int
+from tests.faults.facts import digests
 
 FAR = datetime(2999, 1, 1, tzinfo=UTC)
 

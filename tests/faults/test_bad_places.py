@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from tests.faults import loop_job
-from tests.faults.facts import digests
 from catalog import Catalog
 from streams.log import EmbeddedLog
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 PROGRAMS = Path(__file__).parents[1] / "streams" / "log" / "programs.py"
 DAY = 86_400_000_000

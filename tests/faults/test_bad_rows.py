@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from tests.faults.facts import digests
 from streams.codecs import codec as codec_of
 from streams.message import SCHEMA, pack_int
+from tests.faults.facts import digests
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 NAIVE = datetime(2024, 3, 1)

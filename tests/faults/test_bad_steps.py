@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
-from tests.faults import loop_job
-from tests.faults.facts import digests
 from operators.execution.state import State
 from operators.operator import Batch, Derived, Input, Output
 from streams.message import END
 from streams.stream import Stream
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 HOT = pa.schema([("fahrenheit", pa.float64())])
 
