@@ -135,7 +135,7 @@ def kill_and_go_on(
 
 
 def _one_round(wanted: Undisturbed, workspace: Path, workers: int, kills: int, rng: random.Random, met: Met) -> None:
-    longest = 2 * wanted.seconds / (kills + 1)
+    longest = 1.5 * wanted.seconds / (kills + 1)
     job = Job(wanted.build, workspace, workers)
     while len(met.shares) < kills:
         if not job.has_run and rng.randrange(EARLY) == 0:
