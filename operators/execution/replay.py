@@ -59,7 +59,7 @@ class Comparison:
 
 
 @dataclass
-class ReplayReport:
+class Replayed:
     """What a replay found: the operator versions that wrote the range, the one that replayed it, and a comparison for
     each output partition and task."""
 
@@ -80,7 +80,7 @@ class ReplayReport:
 
 def replay(
     plan: Plan, context: Context, operator: str, *, first: int | None = None, end: int | None = None
-) -> ReplayReport:
+) -> Replayed:
     """Step through the recorded order of all tasks of an operator, from the beginning or the newest earlier snapshot of
     its state, and compare what comes out of the transactions committed from `first` to before `end`
     (microseconds) with what lies in the log.
@@ -92,7 +92,7 @@ def replay(
     if node is None or node.operator is None:
         known = ", ".join(sorted(name for name, one in plan.nodes.items() if one.operator is not None))
         raise CannotReplay("There is no such operator in the pipeline", where=operator, fix=f"It has {known}.")
-    report = ReplayReport(operator, [], node.operator.version, 0)
+    report = Replayed(operator, [], node.operator.version, 0)
     versions: dict[str, None] = {}
     for number in range(node.tasks):
         task = _TaskReplay(node, number, plan, context)
