@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
+from streams.append import Appender
+from streams.keys import partitions_of
 from tests.faults import loop_job
 from tests.faults.facts import digests
 
@@ -84,6 +86,21 @@ class Plant:
         """The partition with most messages, and an offset in its middle."""
         ends = [end for _, end in self.hub.log.bounds(stream)]
         return ends.index(max(ends)), max(ends) // 2
+
+    def partition_of(self, row: dict[str, Any]) -> int:
+        """The partition in which a reading belongs."""
+        stream = self.hub.stream("plant.readings")
+        rows = pa.RecordBatch.from_pylist([row], schema=stream.schema.arrow)
+        return int(partitions_of(rows, stream.key, stream.partitions)[0])
+
+    def append(self, partition: int, rows: list[dict[str, Any]], *, schema_id: int | None = None) -> None:
+        """Append readings by hand to a partition, as a program of somebody else would."""
+        stream = self.hub.stream("plant.readings")
+        known = self.hub.catalog.stream(stream.name).schema_id
+        batch = pa.RecordBatch.from_pylist(rows, schema=stream.schema.arrow)
+        with self.hub.log.writer("elsewhere/0") as writer:
+            Appender(writer, stream, schema_id or known, producer="service:elsewhere").append(partition, batch)
+            writer.commit()
 
     def bounds(self) -> dict[str, list[tuple[int, int]]]:
         """Where every topic begins and ends, but those of the catalog."""
