@@ -1,9 +1,10 @@
-"""Fixed bins of a column: learnt from the reference or given, then only counted into, so that counts can be added up."""
+"""Fixed bins of a column: learnt from the reference or given, then only counted into, so that counts add up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -65,7 +66,7 @@ class Bins:
         shown = [f"{edge:.6g}" for edge in self.edges]
         if not shown:
             return ["all"]
-        return [f"< {shown[0]}", *(f"{a} to {b}" for a, b in zip(shown, shown[1:], strict=False)), f">= {shown[-1]}"]
+        return [f"< {shown[0]}", *(f"{a} to {b}" for a, b in pairwise(shown)), f">= {shown[-1]}"]
 
     def to_json(self) -> dict[str, Any]:
         if self.edges is None:
@@ -133,7 +134,7 @@ def given_bins(name: str, given: Sequence[Any], kind: pa.DataType, where: str) -
         edges = tuple(map(float, values))
     except (TypeError, ValueError) as error:
         raise DriftError(f"bins of {name!r} are not numbers: {values}", where=where, fix="Give edges.") from error
-    if not edges or not all(one < other for one, other in zip(edges, edges[1:], strict=False)):
+    if not edges or not all(one < other for one, other in pairwise(edges)):
         raise DriftError(f"bins of {name!r} do not increase: {values}", where=where, fix="Give increasing edges.")
     return Bins(edges)
 

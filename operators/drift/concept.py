@@ -36,8 +36,8 @@ _PRIOR: Final = 0.07
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the error rate: found at row number `row` (from 1), whose event time is `at`; the rate was `before` and
-    is `after` since row `changed`, at the event time `since`. `p_value` bounds how often chance does that in a
+    """A change of the error rate: found at row number `row` (from 1), whose event time is `at`; the rate was `before`
+    and is `after` since row `changed`, at the event time `since`. `p_value` bounds how often chance does that in a
     segment without any change."""
 
     row: int
@@ -174,7 +174,9 @@ class ErrorDetector:
     def _change_at(self, lanes: Sequence[_Lane], memory: Memory, hit: int) -> tuple[Change, int, int]:
         """The likeliest split of the rows up to `hit`, and the sum there."""
         total = lanes[0].sum_at(hit)
-        positions, sums, times = (np.concatenate(parts) for parts in zip(*(lane.kept(hit) for lane in lanes), strict=True))
+        positions, sums, times = (
+            np.concatenate(parts) for parts in zip(*(lane.kept(hit) for lane in lanes), strict=True)
+        )
         wanted = (positions >= memory.start + FEWEST) & (positions <= hit - LAGS[0][0])
         positions, sums, times = positions[wanted], sums[wanted], times[wanted]
         rows = (positions - memory.start).astype(np.float64)

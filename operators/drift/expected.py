@@ -1,5 +1,4 @@
-"""Performance without labels: what accuracy and AUC the scores themselves promise, by what such scores were worth in the
-reference."""
+"""Performance without labels: the accuracy and AUC to expect of scores, by what such scores were worth before."""
 
 from __future__ import annotations
 
@@ -28,7 +27,9 @@ class Worth:
     positive: Floats | None
 
     @classmethod
-    def learnt(cls, rows: Ints, scores: Floats, labelled: Ints, right: Ints, positive: Ints | None, cut: float) -> Worth:
+    def learnt(
+        cls, rows: Ints, scores: Floats, labelled: Ints, right: Ints, positive: Ints | None, cut: float
+    ) -> Worth:
         """From the reference: `rows` and the sum of their `scores` by bin, of those with a label how many were `right`
         and (of two classes) `positive`. Without labels the scores are taken at their word."""
         mean = scores / np.maximum(rows, 1)
@@ -71,8 +72,8 @@ def expected_accuracy(worth: Worth, rows: Ints) -> Expected | None:
 
 
 def expected_auc(worth: Worth, rows: Ints) -> Expected | None:
-    """The expected area under the ROC curve, scores of one bin counting as equal; None if it is not defined. Its variance
-    is that of Hanley and McNeil (1982)."""
+    """The expected area under the ROC curve, scores of one bin counting as equal; None if it is not defined. Its
+    variance is that of Hanley and McNeil (1982)."""
     if worth.positive is None or not rows.sum():
         return None
     positives, negatives = rows * worth.positive, rows * (1.0 - worth.positive)

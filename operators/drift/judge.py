@@ -56,9 +56,9 @@ SCHEMA: Final = Schema(
         "at": "The end of the window.",
         "start": "Its beginning.",
         "kind": "data, label, performance or concept.",
-        "measure": "What was measured: distribution, null_rate, class_shares, expected_accuracy, expected_auc, mean_error.",
+        "measure": "distribution, null_rate, class_shares, expected_accuracy, expected_auc or mean_error.",
         "rows": "Rows of the window that have a value.",
-        "value": "The measure in the window; of a distribution its Jensen-Shannon distance from the reference (0 to 1).",
+        "value": "The measure in the window; of a distribution its Jensen-Shannon distance (0 to 1).",
         "reference": "The same in the reference.",
         "statistic": "What was tested: chi-square, or standard errors.",
         "p_value": "How often chance alone would show as much.",
@@ -146,26 +146,24 @@ def _columns(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable
             detail["ks"] = _or_none(found.ks[number])
         if valid_known[number] and valid_seen[number]:
             detail["most_changed"] = _most_changed(reference.bins[name].labels(), known[number], seen[number])
-        findings.append(
-            Finding(
-                DATA, column, DISTRIBUTION, int(valid_seen[number]), plan.thresholds.column,
-                value=_or_none(found.distance[number]), reference=0.0 if valid_known[number] else None,
-                statistic=_or_none(found.statistic[number]),
-                p_value=_or_none(found.p_value[number]) if tested else None,
-                effect=_or_none(found.effect[number]), detail=detail,
-            )  # fmt: skip
-        )
+        shares = Finding(
+            DATA, column, DISTRIBUTION, int(valid_seen[number]), plan.thresholds.column,
+            value=_or_none(found.distance[number]), reference=0.0 if valid_known[number] else None,
+            statistic=_or_none(found.statistic[number]), p_value=_or_none(found.p_value[number]) if tested else None,
+            effect=_or_none(found.effect[number]), detail=detail,
+        )  # fmt: skip
+        findings.append(shares)
         if not all_known[number] or not all_seen[number]:
             continue
+        some = nulls_known[number] + nulls_seen[number] > 0
+        tested = some and min(all_known[number], all_seen[number]) >= plan.min_rows
         before, after = nulls_known[number] / all_known[number], nulls_seen[number] / all_seen[number]
-        findings.append(
-            Finding(
-                DATA, column, NULL_RATE, int(all_seen[number]), plan.thresholds.nulls, value=float(after),
-                reference=float(before), statistic=_or_none(statistic[number]),
-                p_value=_or_none(p_value[number]) if min(all_known[number], all_seen[number]) >= plan.min_rows else None,
-                effect=float(abs(after - before)),
-            )  # fmt: skip
-        )
+        nulls = Finding(
+            DATA, column, NULL_RATE, int(all_seen[number]), plan.thresholds.nulls, value=float(after),
+            reference=float(before), statistic=_or_none(statistic[number]),
+            p_value=_or_none(p_value[number]) if tested else None, effect=float(abs(after - before)),
+        )  # fmt: skip
+        findings.append(nulls)
     return findings
 
 
@@ -177,7 +175,11 @@ def _most_changed(labels: list[str], known: Ints, seen: Ints) -> dict[str, list[
 
 
 def _labels(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[Finding]:
-    if plan.label is None or PREDICTED not in reference.bins:
+    if plan.label is None:
+        return
+    if PREDICTED not in reference.bins:
+        why = f"the reference has {len(reference.classes)} classes, a score alone predicts two"
+        yield Finding(LABEL, plan.label, CLASS_SHARES, 0, plan.thresholds.label, detail={"not_estimated": why})
         return
     seen, known = now[PREDICTED][:-1], reference.counts[PREDICTED][:-1]
     rows = int(seen.sum())
@@ -188,7 +190,7 @@ def _labels(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[
         yield replace(bare, detail={"not_estimated": why})
         return
     before = reference.confusion.sum(axis=0) / reference.confusion.sum()
-    most = int(np.argmax(np.abs(shares - before)))
+    most = 1 if len(shares) == 2 else int(np.argmax(np.abs(shares - before)))
     found = compare(known[None, :], seen[None, :], np.array([False]))
     yield replace(
         bare,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -12,7 +12,8 @@ from operators.drift.bins import Bins, DriftError, given_bins, is_numeric, refus
 from streams.duration import Duration, duration_text, parse_duration
 from streams.stream import Stream
 
-Reference = Literal["first", "previous"] | int | str | pa.Table
+#: "first", "previous", a number of rows, a length of time, or a table of rows.
+Reference: TypeAlias = int | str | Any
 
 #: A score from here on predicts the positive class.
 CUT: Final = 0.5
@@ -33,8 +34,8 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Plan:
-    """See `operators.drift.declare.drift`. `reference_rows` and `reference_span` say how long the reference lasts: whole
-    windows until there are so many rows and so much event time; `known` holds the rows of one that was given."""
+    """See `operators.drift.declare.drift`. `reference_rows` and `reference_span` say how long the reference lasts:
+    whole windows until there are so many rows and so much event time; `known` holds the rows of one that was given."""
 
     source: Stream
     to: str

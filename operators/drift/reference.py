@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +26,10 @@ _CLASSES = 50
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`parts` are what is counted, by name: "column x" for each watched one, `score`, `predicted` and `error` (rows
-    with an error, and their sum in parts of 1/UNIT). `counts` are the reference's own. `worth` says what scores were
-    worth, `confusion` counts (predicted, true) classes; `first` and `end` are its span of event time, `rows` its rows."""
+    """`bins` of what is counted, by name: "column x" for each watched one, `score`, `predicted`. `counts` are the
+    reference's own, with those of `error`: rows that have one, and their sum in parts of 1/UNIT. `worth` says what
+    scores were worth, `confusion` counts (predicted, true) classes; `first` and `end` are its span of event time, `rows`
+    its rows, `ranges` where they lie: (partition, first offset, end)."""
 
     bins: Mapping[str, Bins]
     counts: Mapping[str, Ints]
@@ -54,7 +54,9 @@ class Reference:
         ends = np.cumsum(list(self.sizes.values()))
         return dict(zip(self.sizes, np.split(flat, ends[:-1]), strict=True))
 
-    def renewed(self, flat: Ints, first: int, end: int, rows: int, ranges: tuple[tuple[int, int, int], ...]) -> Reference:
+    def renewed(
+        self, flat: Ints, first: int, end: int, rows: int, ranges: tuple[tuple[int, int, int], ...]
+    ) -> Reference:
         """The same bins with the counts of another window for the watched columns and errors. What labels taught about
         scores and predictions stays."""
         counts = {
@@ -95,9 +97,7 @@ class Reference:
         )
 
 
-def learn(
-    plan: Plan, rows: pa.Table, first: int, end: int, ranges: tuple[tuple[int, int, int], ...] = ()
-) -> Reference:
+def learn(plan: Plan, rows: pa.Table, first: int, end: int, ranges: tuple[tuple[int, int, int], ...] = ()) -> Reference:
     """The reference from its rows, whose order does not matter."""
     batch = rows.combine_chunks()
     columns = {name: _array(batch.column(name)) for name in batch.column_names}
