@@ -28,8 +28,8 @@ _CLASSES = 50
 class Reference:
     """`bins` of what is counted, by name: "column x" for each watched one, `score`, `predicted`. `counts` are the
     reference's own, with those of `error`: rows that have one, and their sum in parts of 1/UNIT. `worth` says what
-    scores were worth, `confusion` counts (predicted, true) classes; `first` and `end` are its span of event time, `rows`
-    its rows, `ranges` where they lie: (partition, first offset, end)."""
+    scores were worth, `confusion` counts (predicted, true) classes; `first` and `end` are its span of event time,
+    `rows` its rows, `ranges` where they lie: (partition, first offset, end)."""
 
     bins: Mapping[str, Bins]
     counts: Mapping[str, Ints]
