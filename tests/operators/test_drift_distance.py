@@ -83,7 +83,9 @@ def test_columns_without_rows_have_no_p_value() -> None:
 
 
 def test_shares_differ() -> None:
-    _, p_value = rates_differ(np.array([10, 10, 0, 3]), np.array([1000] * 4), np.array([10, 90, 0, 0]), np.array([1000] * 3 + [0]))
+    _, p_value = rates_differ(
+        np.array([10, 10, 0, 3]), np.array([1000] * 4), np.array([10, 90, 0, 0]), np.array([1000] * 3 + [0])
+    )
     assert p_value[0] > 0.9
     assert p_value[1] < 1e-12
     assert p_value[2] == 1.0
