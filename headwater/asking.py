@@ -9,12 +9,13 @@ from typing import Any
 from catalog.lineage import Graph
 from catalog.search import Hit
 from headwater import platform, provenance
+from headwater.alarms import Alarms, alarms
 from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
-from headwater.query import Query
+from headwater.query import Instant, Query
 from headwater.status import OperatorStatus, operator_statuses
 from streams.message import RowAddress
 from streams.rows import Row, Rows
@@ -98,6 +99,21 @@ class Asking(Connection):
         """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
         name = stream if stream is None or isinstance(stream, str) else stream.name
         return quarantine(self.catalog, self.log, self.schema, name)
+
+    # Alarms
+
+    def alarms(
+        self,
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        kind: str | None = None,
+        source: str | None = None,
+        column: str | None = None,
+    ) -> Alarms:
+        """The alarms of all streams that carry them, by event time: from `since` up to, not including, `until`, of one
+        kind ("data", "concept", …), raised by one operator, about one column."""
+        return alarms(self, since=since, until=until, kind=kind, source=source, column=column)
 
     @property
     def _datasets(self) -> Path:

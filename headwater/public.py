@@ -5,6 +5,7 @@ from __future__ import annotations
 from catalog import CatalogError, Incompatible, NotRegistered
 from catalog.errors import CatalogBusy, HeadwaterError
 from headwater import testing
+from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
@@ -13,7 +14,9 @@ from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
 from headwater.query import Query
 from headwater.replay_quarantine import ReplayReport
+from operators.alarms import Alarm, alarm_rows, alarm_stream
 from operators.clean import impute, normalise
+from operators.drift import DriftError
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.execution.plan import PlanError
@@ -60,6 +63,8 @@ __all__ = [
     "BEGINNING",
     "END",
     "Addresses",
+    "Alarm",
+    "Alarms",
     "BadAddress",
     "Batch",
     "CannotReplay",
@@ -76,6 +81,7 @@ __all__ = [
     "DatasetError",
     "DatasetGone",
     "Derived",
+    "DriftError",
     "HeadwaterError",
     "Hub",
     "Impact",
@@ -95,6 +101,7 @@ __all__ = [
     "Quarantine",
     "QuarantineError",
     "Query",
+    "RaisedAlarm",
     "Ranges",
     "ReplayReport",
     "Replayed",
@@ -115,6 +122,8 @@ __all__ = [
     "TaskFailed",
     "Trace",
     "WrongOutput",
+    "alarm_rows",
+    "alarm_stream",
     "between",
     "compare",
     "condition",

@@ -6,13 +6,15 @@ What an operator does is said where it is made (operators/clean, operators/join,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from operators.clean import clean
 from operators.clean.impute import Imputer
 from operators.clean.normalise import Normaliser
+from operators.drift import drift
+from operators.drift.plan import Reference
 from operators.execution.plan import OnError
 from operators.filter import Predicate
 from operators.filter import filter as filter_rows
@@ -179,3 +181,46 @@ class Pipeline(Graph):
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
         return self.add(made, description=description, owner=owner, tags=tags)
+
+    def drift(
+        self,
+        source: Stream,
+        *,
+        watch: Sequence[str] = (),
+        reference: Reference = "first",
+        window: Duration = "1d",
+        error: str | None = None,
+        error_bound: float = 1.0,
+        label: str | None = None,
+        predicted: str | None = None,
+        score: str | None = None,
+        fdr: float = 0.05,
+        effect: float = 0.1,
+        null_effect: float = 0.02,
+        error_effect: float = 0.01,
+        label_effect: float = 0.05,
+        performance_effect: float = 0.02,
+        error_delta: float = 0.01,
+        min_rows: int = 50,
+        bins: int | Mapping[str, Sequence[Any]] = 20,
+        to: str = "drift",
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Compare each window of a stream with a reference, and raise alarms in `<to>.alarms`.
+
+        `watch`: columns whose distribution and null rate are compared ("first" or "previous" window, so many rows, a
+        length of time, or a table of rows as `reference`). `error`: a column of errors, watched row by row. `score`,
+        `label`, `predicted`: what accuracy to expect and how often each class is there, without labels. What raises an
+        alarm is at least as large as its effect, and false in a share of at most `fdr`. DriftError.
+        """
+        made = drift(
+            source, watch=watch, reference=reference, window=window, error=error, error_bound=error_bound, label=label,
+            predicted=predicted, score=score, fdr=fdr, effect=effect, null_effect=null_effect,
+            error_effect=error_effect, label_effect=label_effect, performance_effect=performance_effect,
+            error_delta=error_delta, min_rows=min_rows, bins=bins, to=self._full(to), version=version,
+        )  # fmt: skip
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)

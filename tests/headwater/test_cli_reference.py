@@ -52,8 +52,8 @@ def options(command: Any) -> set[str]:
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert set(COMMANDS) == {
-        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "lineage", "trace",
-        "impact",
+        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "lineage",
+        "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
         "catalog rebuild",
     }  # fmt: skip
