@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from operators.execution.state import State
 from streams.duration import Duration, parse_duration
 from streams.message import END
 from streams.parents import Addresses, Parents
+from streams.schema import Schema
 from streams.stream import Stream
 
 Mode = Literal["partitioned", "gathered", "broadcast"]
@@ -21,13 +22,16 @@ Mode = Literal["partitioned", "gathered", "broadcast"]
 #: The input name of a tick: a batch without rows that a task inserts itself at a fixed point of event time.
 TICK = ""
 
+_NOT_KNOWN_YET = Schema(pa.schema([("not_known_yet", pa.string())]))
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
     """How an operator takes one stream.
 
     `reads` are the columns that its step is handed, and no others. `delay` (microseconds of event time) and
-    `later` mark feedback: the rows take effect at their event time + delay.
+    `later` mark feedback: the rows take effect at their event time + delay. `named`: of the stream only the name
+    is known yet, and the pipeline puts the stream in its place.
     """
 
     stream: Stream
@@ -35,12 +39,19 @@ class Input:
     reads: tuple[str, ...] = ()
     delay: int = 0
     later: bool = False
+    named: bool = False
 
 
-def later(stream: Stream, *, delay: Duration, reads: tuple[str, ...], mode: Mode = "gathered") -> Input:
+def later(stream: Stream | str, *, delay: Duration, reads: Sequence[str] = (), mode: Mode = "gathered") -> Input:
     """An input that closes a loop: a stream made, directly or not, from the operator's own output. Its rows take
-    effect at their event time + `delay`, so that the loop has an order."""
-    return Input(stream, mode, reads, parse_duration(delay), later=True)
+    effect at their event time + `delay`, so that the loop has an order.
+
+    The stream, or the name of one that the same pipeline declares, be it later. An operator of one's own names the
+    columns that it `reads`; `train` knows them itself.
+    """
+    named = isinstance(stream, str)
+    taken = Stream(stream, _NOT_KNOWN_YET) if isinstance(stream, str) else stream
+    return Input(taken, mode, tuple(reads), parse_duration(delay), later=True, named=named)
 
 
 @dataclass(frozen=True, slots=True)

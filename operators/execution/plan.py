@@ -32,9 +32,13 @@ class Node:
     source: Source | None = None
     on_error: OnError = "stop"
     failed: Stream | None = None
+    #: The operator's inputs with the streams that it only names (`hw.later`).
+    resolved: tuple[Input, ...] | None = None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
+        if self.resolved is not None:
+            return self.resolved
         return () if self.operator is None else self.operator.inputs
 
     @property

@@ -162,7 +162,7 @@ class Task:
 
     def waiting_for(self) -> list[str]:
         """The inputs that hold up the next batch: stream and partition, most behind first."""
-        inputs = self.operator.inputs
+        inputs = self.node.inputs
         return [f"{inputs[id.input].stream.name} {id.partition}" for id in self._merge.waiting_for()]
 
     def waits_for_outside(self) -> bool:
@@ -261,7 +261,7 @@ class Task:
         batch, channel = taken.batch, taken.channel
         assert batch is not None
         assert channel is not None
-        given = self.operator.inputs[channel.id.input]
+        given = self.node.inputs[channel.id.input]
         rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
         return Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
 

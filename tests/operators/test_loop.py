@@ -29,7 +29,7 @@ class Counter:
     row_wise = False
     keeps_key = False
 
-    def __init__(self, events: hw.Stream, echoes: hw.Stream, out: hw.Stream) -> None:
+    def __init__(self, events: hw.Stream, echoes: hw.Stream | str, out: hw.Stream) -> None:
         self.params: dict[str, Any] = {}
         self.inputs = (
             hw.Input(events, "gathered", ("at",)),
@@ -59,11 +59,12 @@ def sevens(batch: pa.RecordBatch) -> Any:
     return pa.array([count % 7 == 0 for count in batch["count"].to_pylist()])
 
 
-def build() -> hw.Pipeline:
+def build(*, by_name: bool = False) -> hw.Pipeline:
+    """`by_name`: the counter listens to a stream that is only declared after it."""
     p = hw.Pipeline("loop", owner="tests")
     events = p.stream("events", EVENT, key="key", time="at", partitions=1)
     p.source(events, [{"key": f"k{n % 3}", "at": START + timedelta(minutes=n)} for n in range(ROWS)], chunk=4)
-    echoes = hw.Stream("loop.echoes", hw.Schema(COUNT), time="at", partitions=1)
+    echoes = "echoes" if by_name else hw.Stream("loop.echoes", hw.Schema(COUNT), time="at", partitions=1)
     counts = p.add(Counter(events, echoes, hw.Stream("loop.count", hw.Schema(COUNT), time="at", partitions=1)))
     p.filter(counts, sevens, reads=["count"], to="echoes")
     return p
@@ -85,12 +86,30 @@ def expected() -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_feedback_acts_at_its_event_time_plus_the_delay(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "by_name"), [(1, False), (1, True), (2, True)])
+def test_feedback_acts_at_its_event_time_plus_the_delay(tmp_path: Path, workers: int, by_name: bool) -> None:
     with hw.connect(tmp_path) as hub:
-        hub.run(build(), until="caught-up", workers=workers)
+        hub.run(build(by_name=by_name), until="caught-up", workers=workers)
         counts = hub.read("loop.count").to_arrow()["count"].to_pylist()
         assert counts == expected()
         assert max(counts) < ROWS
-        plan = hub.plan(build())
+        assert "loop.echoes" in {one.stream for one in build(by_name=by_name).spec().operators[1].inputs}
+        plan = hub.plan(build(by_name=by_name))
         assert replay(plan, hub.context(plan), "loop.count").equal
+
+
+def test_a_name_that_the_pipeline_does_not_have_is_refused() -> None:
+    p = hw.Pipeline("loop", owner="tests")
+    events = p.stream("events", EVENT, key="key", time="at", partitions=1)
+    p.add(Counter(events, "echos", hw.Stream("loop.count", hw.Schema(COUNT), time="at", partitions=1)))
+    with pytest.raises(hw.PlanError, match=r"listens to loop\.echos"):
+        p.plan()
+
+
+def test_a_column_that_the_named_stream_does_not_have_is_refused() -> None:
+    p = hw.Pipeline("loop", owner="tests")
+    events = p.stream("events", EVENT, key="key", time="at", partitions=1)
+    counts = p.add(Counter(events, "echoes", hw.Stream("loop.count", hw.Schema(COUNT), time="at", partitions=1)))
+    p.map(counts, lambda batch: batch.select(["at"]), reads=["at"], schema=COUNT.remove(1), to="echoes")
+    with pytest.raises(hw.PlanError, match=r"'count' of loop\.echoes"):
+        p.plan()
