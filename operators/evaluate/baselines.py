@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +56,3 @@ class Baselines:
         last, *counts = map(int, data.split())
         return cls(last, tuple(counts))
 
-
-def codes_of(values: Sequence[object], classes: Sequence[object]) -> list[int]:
-    """The place of each value among the classes, -1 where it is none of them."""
-    places = {value: at for at, value in enumerate(classes)}
-    return [places.get(value, -1) for value in values]
