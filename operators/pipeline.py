@@ -179,3 +179,44 @@ class Pipeline(Graph):
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
         return self.add(made, description=description, owner=owner, tags=tags)
+
+    def evaluate(
+        self,
+        scores: Stream,
+        truth: Stream,
+        *,
+        label: str,
+        to: str,
+        on: On | None = None,
+        censored: str | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        window: Duration = "1d",
+        by: Sequence[str] = (),
+        baselines: Mapping[str, str | tuple[str, float]] | None = None,
+        score: str = "score",
+        predicted: str = "predicted",
+        tolerance: Duration | None = None,
+        most_slices: int = 50,
+        alarm_windows: int = 7,
+        alarm_rows: int = 200,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Measure predictions against the truth: `<to>.judged` has each row of `truth` with the newest prediction of
+        its key that had been made by then, `to` the measures of each window of event time.
+
+        Accuracy, log-loss, AUC, PR-AUC, kappa-temporal and calibration over all rows and by the values of the columns
+        `by`, beside no-change, majority and your rules (`baselines`: a column with a class, or one and a threshold).
+        On `<to>.alarms` it says when predictions do no better than a baseline. CannotEvaluate, CannotJoin.
+        """
+        from operators.evaluate.declare import evaluate
+
+        judged, measured = evaluate(
+            scores, truth, label=label, to=self._full(to), on=on, censored=censored, classes=classes, window=window,
+            by=by, baselines=baselines, score=score, predicted=predicted, tolerance=tolerance, most_slices=most_slices,
+            alarm_windows=alarm_windows, alarm_rows=alarm_rows, version=version,
+        )  # fmt: skip
+        self.add(judged, description="Predictions with what came true.", owner=owner, tags=tags)
+        return self.add(measured, description=description, owner=owner, tags=tags)

@@ -55,4 +55,3 @@ class Baselines:
             return cls.fresh(classes)
         last, *counts = map(int, data.split())
         return cls(last, tuple(counts))
-

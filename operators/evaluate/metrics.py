@@ -65,7 +65,7 @@ def _by_score(positive: Mask, scores: Floats) -> tuple[Floats, Floats]:
 
 
 def against_chance(accuracy: float, baseline: float) -> float:
-    """(accuracy - baseline) / (1 - baseline): kappa-temporal, if the baseline is no-change. NaN where that is perfect."""
+    """(accuracy - baseline) / (1 - baseline): kappa-temporal, if the baseline is no-change. NaN where it is perfect."""
     return (accuracy - baseline) / (1.0 - baseline) if baseline < 1.0 else float("nan")
 
 
@@ -83,8 +83,8 @@ class Calibration:
         at = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
         return cls(
             np.bincount(at, minlength=bins).astype(np.float64),
-            np.bincount(at, probabilities, bins),
-            np.bincount(at, came_true, bins),
+            np.bincount(at, probabilities, bins).astype(np.float64),
+            np.bincount(at, came_true, bins).astype(np.float64),
         )
 
     def __add__(self, other: Calibration) -> Calibration:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,11 +118,11 @@ class Evaluate:
         outputs: list[Output] = []
         if batch.clock != BEGINNING:
             closed = END if batch.clock == END else batch.clock // self._window * self._window
-            if self._gathered.earliest(state) < closed:
-                rows = self._gathered.release(state, closed)
+            rows = self._gathered.release(state, closed)
+            if rows is not None:
                 ends = (times_of(rows) // self._window + 1) * self._window
                 edges = [*np.flatnonzero(np.diff(ends, prepend=BEGINNING)).tolist(), len(ends)]
-                for start, stop in zip(edges, edges[1:], strict=False):
+                for start, stop in pairwise(edges):
                     outputs += self._close(state, rows.slice(start, stop - start), int(ends[start]))
         if batch.rows.num_rows:
             self._gathered.push(state, batch)
@@ -159,7 +160,7 @@ class Evaluate:
         described = [described_by(judged, ALL, since, at)]
         if self._by:
             own = {name: column_of(rows, self._gathered.schema, name) for name in self._by}
-            for name, places in slices(pa.table(own).combine_chunks(), self._by, self._most_slices):
+            for name, places in slices(own, self._most_slices):
                 described.append(described_by(judged.take(places), name, since, at))
         parents = (ranges_of(addresses_of(rows, self._judged.name)),)
         outputs = [Output(self._output.name, as_rows(described, self._schema), parents)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,11 +122,11 @@ def described_by(judged: Judged, name: str, since: int, at: int) -> dict[str, An
     }
 
 
-def slices(rows: Any, columns: Iterable[str], most: int) -> Iterator[tuple[str, Any]]:
+def slices(columns: Mapping[str, Any], most: int) -> Iterator[tuple[str, Any]]:
     """For each column its values with the most rows (at most `most`, those with equally many in the order of their
     text): the slice's name and the places of its rows."""
-    for column in columns:
-        encoded = pc.cast(rows.column(column), pa.string()).dictionary_encode()
+    for column, value in columns.items():
+        encoded = pc.cast(value, pa.string()).dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
         values = encoded.dictionary.to_pylist()
         counts = np.bincount(codes[codes >= 0], minlength=len(values))

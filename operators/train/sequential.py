@@ -11,7 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 #: The shares of the wealth that are bet on every row, side by side. Small ones find small differences, slowly.
-BETS: Floats = 0.8 * 0.5 ** np.arange(9)
+BETS: Floats = np.array([0.8 * 0.5**power for power in range(9)])
 _FAIR = log(1.0 / len(BETS))
 
 
@@ -19,10 +19,10 @@ _FAIR = log(1.0 / len(BETS))
 class Wager:
     """How a bet stands that the first of two predictors loses more than the second.
 
-    It begins with a wealth of 1, divided over BETS; each row multiplies a part that bets the share b by 1 + b * d, where
-    d is the difference of the two losses, from -1 to 1. As long as the second is expected to lose no less on any row,
-    given all before it, the wealth is a supermartingale; so it ever reaches 1 / error with a probability of at most
-    `error`, whenever and however often one looks (Ville). `peak` is the logarithm of the most that it has reached.
+    It begins with a wealth of 1, divided over BETS; each row multiplies a part that bets the share b by 1 + b * d,
+    where d is the difference of the two losses, from -1 to 1. As long as the second is expected to lose no less on
+    any row, given all before it, the wealth is a supermartingale; so it ever reaches 1 / error with a probability of
+    at most `error`, whenever and however often one looks (Ville). `peak` is the logarithm of the most that it reached.
 
     Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (2024).
     """
