@@ -16,12 +16,15 @@ from headwater.replay_quarantine import ReplayReport
 from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
+from operators.evaluate.errors import CannotEvaluate
 from operators.execution.plan import PlanError
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.train import gates as gate
+from operators.train.errors import CannotTrain
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -61,6 +64,8 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotEvaluate",
+    "CannotTrain",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -118,6 +123,7 @@ __all__ = [
     "connect",
     "covered",
     "finite",
+    "gate",
     "impute",
     "jump",
     "later",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Gathered:
     reads: tuple[str, ...]
     delay: int = 0
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """What leaves: effective time and address, then the columns `reads`."""
         arrow = self.stream.schema.arrow
@@ -56,6 +57,12 @@ class Gathered:
             return rows
         return taken(rows, np.lexsort((partitions, times)))
 
+    def conform(self, state: State) -> None:
+        """Bring what waits under the schema of today, if it was declared anew since."""
+        waiting = state.table(f"{self.name} held")
+        if waiting is not None and not waiting.schema.equals(self.schema):
+            state[f"{self.name} held"] = under_schema(waiting, self.schema)
+
     @property
     def _held(self) -> Held:
         return Held(f"{self.name} held", self.schema, ())
@@ -65,3 +72,15 @@ def columns_in_order(stream: Stream, names: Sequence[str]) -> tuple[str, ...]:
     """These columns once each, in the order of the stream's schema."""
     wanted = set(names)
     return tuple(name for name in stream.schema.arrow.names if name in wanted)
+
+
+def under_schema(rows: Any, schema: pa.Schema) -> pa.Table:
+    """Rows that were kept under another schema: a column that they do not have is null."""
+    if rows.schema.equals(schema):
+        return rows
+    names = set(rows.schema.names)
+    columns = [
+        rows.column(field.name).cast(field.type, safe=False) if field.name in names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -6,7 +6,7 @@ What an operator does is said where it is made (operators/clean, operators/join,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -22,11 +22,16 @@ from operators.join.columns import Fields, On
 from operators.join.declare import How
 from operators.map import Function
 from operators.map import map as map_rows
+from operators.operator import Input
 from operators.repartition import repartition
 from streams.duration import Duration
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.stream import Stream
+
+if TYPE_CHECKING:
+    from operators.model.features import Features
+    from operators.train.gates import Gate
 
 
 class Pipeline(Graph):
@@ -220,3 +225,53 @@ class Pipeline(Graph):
         )  # fmt: skip
         self.add(judged, description="Predictions with what came true.", owner=owner, tags=tags)
         return self.add(measured, description=description, owner=owner, tags=tags)
+
+    def train(
+        self,
+        examples: Stream,
+        *,
+        target: str,
+        to: str,
+        features: Features | Iterable[str],
+        estimator: Any = None,
+        candidates: Mapping[str, Any] | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        censored: str | None = None,
+        weight: str | None = None,
+        weak: Stream | None = None,
+        weak_probability: str = "probability",
+        weak_until: int | None = None,
+        chunk: int = 500,
+        checkpoint_every: int | None = None,
+        retrain_on: Input | None = None,
+        on_alarm: Literal["challenger", "reset"] = "challenger",
+        most_challengers: int = 2,
+        gates: Sequence[Gate] = (),
+        promote_error: float = 0.05,
+        probation: int | None = None,
+        compare_over: int | None = None,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Learn from examples as they come; `to` is the stream of models, `<to>.alarms` what the trainer reports.
+
+        Every chunk of exactly `chunk` rows is predicted by champion and challengers before they learn it. A challenger
+        that loses less takes over, wrongly in at most `promote_error` of a champion's reigns and not against the
+        objection of `gates` (hw.gate), and the one before comes back if that proves a mistake. `retrain_on` (hw.later)
+        are alarms after which a fresh challenger begins, or the champion anew. Rows without a target or with a true
+        `censored` are left out. `weak` labels are learnt while there is little truth. CannotTrain, CannotLearn.
+        """
+        from operators.train.declare import train
+
+        made = train(
+            examples, target=target, to=self._full(to), features=features, estimator=estimator, candidates=candidates,
+            classes=classes, censored=censored, weight=weight, weak=weak, weak_probability=weak_probability,
+            weak_until=weak_until, chunk=chunk, checkpoint_every=checkpoint_every, retrain_on=retrain_on,
+            on_alarm=on_alarm, most_challengers=most_challengers, gates=gates, promote_error=promote_error,
+            probation=probation, compare_over=compare_over, version=version,
+        )  # fmt: skip
+        control = made.control
+        self.streams.setdefault(control.name, self._owned(control))
+        return self.add(made, description=description, owner=owner, tags=tags)

@@ -47,8 +47,7 @@ def wager_of(told: Sequence[Any]) -> Wager:
 
 @dataclass
 class Candidate:
-    """`base` is the declared candidate that it is a copy of, `version` its newest one (0: none yet), `rows` how many
-    rows it has learnt from."""
+    """`base` is the declared candidate that it is a copy of, `version` its newest one (0: none yet)."""
 
     name: str
     base: str
@@ -56,7 +55,6 @@ class Candidate:
     comparison: Comparison | None = None
     learnt: Learnt = field(default_factory=Learnt)
     version: int = 0
-    rows: int = 0
 
     @property
     def is_trained(self) -> bool:
@@ -70,7 +68,6 @@ class Candidate:
             "comparison": None if self.comparison is None else self.comparison.told(),
             "learnt": self.learnt.told(),
             "version": self.version,
-            "rows": self.rows,
         }
 
     @classmethod
@@ -83,7 +80,6 @@ class Candidate:
             None if compared is None else Comparison.of(compared),
             Learnt.of(told["learnt"]),
             told["version"],
-            told["rows"],
         )
 
 

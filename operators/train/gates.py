@@ -144,10 +144,12 @@ def slice(
     seen in the comparison. CannotTrain for a gate that asks for nothing.
     """
     if floor is None and tolerance is None:
-        raise CannotTrain("A slice gate with neither floor nor tolerance lets everything through", where="hw.gate.slice")
+        raise CannotTrain(
+            "A slice gate with neither floor nor tolerance lets everything through", where="hw.gate.slice"
+        )
     if metric not in ("accuracy", "recall", "brier"):
         raise CannotTrain(f"There is no metric {metric!r}", where="hw.gate.slice", fix="accuracy, recall or brier.")
-    told = {"gate": "slice", "metric": metric, "floor": floor, "tolerance": tolerance, "least": least}
+    told: dict[str, Any] = {"gate": "slice", "metric": metric, "floor": floor, "tolerance": tolerance, "least": least}
     if isinstance(column, str):
         wanted = column
 
@@ -161,12 +163,14 @@ def slice(
         raise CannotTrain(
             "A slice that a function chooses needs the columns that it reads", where="hw.gate.slice", fix="reads=[…]"
         )
-    called = name or getattr(column, "__name__", "slice")
+    called = name or str(getattr(column, "__name__", "slice"))
     own = {**told, "name": called, "reads": list(reads), "function": version_of("1", {}, column)}
     return SliceGate(called, tuple(reads), column, metric, floor, tolerance, least, own)
 
 
-def invariant(column: str, values: Sequence[Any] = (), *, at_most: float = 0.0, name: str | None = None) -> InvariantGate:
+def invariant(
+    column: str, values: Sequence[Any] = (), *, at_most: float = 0.0, name: str | None = None
+) -> InvariantGate:
     """A challenger's predicted class may not depend on `column`: with each of `values` in it (without any: with the
     values of other rows) at most a share of `at_most` of the predictions of the newest chunk may change."""
     if not 0.0 <= at_most < 1.0:
