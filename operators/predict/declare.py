@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pyarrow as pa
 
@@ -10,7 +11,7 @@ from catalog.errors import HeadwaterError
 from operators.model.columns import kinds_of
 from operators.model.features import kind_of
 from operators.model.learner import Class
-from operators.model.stream import MODEL_SCHEMA
+from operators.model.stream import MODEL_SCHEMA, Learns
 from operators.predict.operator import Declared, Outputs, Predict
 from operators.predict.scores import Scores
 from streams.duration import Duration, parse_duration
@@ -52,8 +53,9 @@ def predict(
     model: Stream,
     *,
     to: str,
-    features: Sequence[str],
-    classes: Sequence[Class] | None = (False, True),
+    features: Sequence[str] | None = None,
+    classes: Sequence[Class] | Literal["model"] | None = "model",
+    learns: Learns | None = None,
     keep: Sequence[str] = (),
     shadows: bool = True,
     min_confidence: float = 0.0,
@@ -63,12 +65,13 @@ def predict(
 ) -> Predict:
     """Score each row of `source` by the champion that `model` names at the row's event time.
 
-    `features` are the columns that models may read, `classes` what they predict (None: numbers); a model of other
-    classes is refused. Predictions have the source's key and event time, the columns `keep` and `features`, and those
-    said in docs/reference/operators-learning.md. Challengers are scored too, to `<to>.shadow`, unless `shadows` is
-    False. A prediction whose class has a probability below `min_confidence` is not usable. `lag`: a model holds from
-    so much event time after its own on, so that live rows need not wait for the trainer. `tick`: rows wait at most so
-    long (of event time) for the next ones. CannotPredict.
+    `features` are the columns that models may read, `classes` what they predict (None: numbers); without them they are
+    what the trainer says that it `learns`. A model of other classes is refused. Predictions have the source's key and
+    event time, the columns `keep` and `features`, and those that docs/reference/operators-learning.md lists.
+    Challengers are scored too, to `<to>.shadow`, unless `shadows` is False. A prediction whose class has a probability
+    below `min_confidence` is not usable. `lag`: a model holds from so much event time after its own on, so that live
+    rows need not wait for the trainer. `tick`: rows wait at most so long (of event time) for the next ones.
+    CannotPredict.
     """
     arrow = source.schema.arrow
     if source.time is None:
@@ -79,6 +82,15 @@ def predict(
         )
     if model.schema.arrow.names != MODEL_SCHEMA.names:
         raise CannotPredict(f"{model.name} is no model stream", where=to, fix="Give the stream that train returns.")
+    if learns is None and (features is None or classes == "model"):
+        raise CannotPredict(
+            f"Who trains {model.name} is not declared here, so that its features and classes are not known",
+            where=to,
+            fix='Name them, for example features=["age"], classes=[False, True]; classes=None for numbers.',
+        )
+    if features is None:
+        assert learns is not None
+        features = learns.features
     read = (features,) if isinstance(features, str) else tuple(dict.fromkeys(features))
     unknown = [name for name in (*read, *keep) if name not in arrow.names]
     if unknown or not read:
@@ -97,22 +109,39 @@ def predict(
     if not 0.0 <= min_confidence <= 1.0:
         raise CannotPredict(f"min_confidence is {min_confidence}", where=to, fix="It is a probability, from 0 to 1.")
     own = tuple(dict.fromkeys((*source.key, source.time, *keep, *read)))
-    kept_classes = None if classes is None else tuple(classes)
+    predicted = _classes(classes, learns, to)
     declared = Declared(
         source,
         model,
         own,
         read,
         kinds_of(arrow, read),
-        kept_classes,
+        predicted,
         min_confidence,
         parse_duration(lag),
         None if tick is None else parse_duration(tick),
     )
-    return Predict(declared, _outputs(declared, to, shadows), version)
+    return Predict(declared, _outputs(declared, to, keep, shadows), version)
 
 
-def _outputs(declared: Declared, to: str, shadows: bool) -> Outputs:
+def _classes(
+    classes: Sequence[Class] | Literal["model"] | None, learns: Learns | None, to: str
+) -> tuple[Class, ...] | None:
+    if classes == "model":
+        assert learns is not None
+        return learns.classes
+    if classes is None:
+        return None
+    if isinstance(classes, str) or len(set(classes)) < 2 or len({type(one) for one in classes}) != 1:
+        raise CannotPredict(
+            f"The classes {classes!r} are not two or more of one kind",
+            where=to,
+            fix="For example classes=[False, True].",
+        )
+    return tuple(classes)
+
+
+def _outputs(declared: Declared, to: str, keep: Sequence[str], shadows: bool) -> Outputs:
     source = declared.source
     fields = Scores(declared.classes, declared.min_confidence).fields()
     own = [source.schema.arrow.field(name) for name in declared.own]
@@ -137,7 +166,8 @@ def _outputs(declared: Declared, to: str, shadows: bool) -> Outputs:
     shadow = None
     if shadows:
         estimator = pa.field("estimator", pa.string(), nullable=False)
-        columns = [*own, model, estimator, *fields]
+        beside = {*source.key, source.time, *keep}
+        columns = [*(field for field in own if field.name in beside), model, estimator, *fields]
         shadow = stream(f"{to}.shadow", columns, f"Predictions of the challengers of {declared.model.name}.")
     refused = Stream(
         f"{to}.refused",
