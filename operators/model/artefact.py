@@ -132,13 +132,13 @@ class _Reader:
         at = len(MAGIC) + 4 + len(text)
         end = len(self._content) - _DIGEST
         for name, kind, shape in self._described(manifest.pop("arrays", None)):
+            if name in arrays:
+                raise self._refused(f"It has two arrays {name!r}")
             at += -at % _ALIGNED
             dtype = np.dtype(TYPES[kind])
             count = math.prod(shape)
             if count * dtype.itemsize > end - at:
                 raise self._refused(f"Its array {name!r} claims the shape {shape}, more than there is")
-            if name in arrays:
-                raise self._refused(f"It has two arrays {name!r}")
             values = np.frombuffer(self._content, dtype=dtype, count=count, offset=at).reshape(shape)
             if dtype.kind == "f" and not np.isfinite(values).all():
                 raise self._refused(f"Its array {name!r} holds values that are not finite numbers")

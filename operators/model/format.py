@@ -102,12 +102,20 @@ def _loaded(artefact: Artefact, where: str) -> Learner:
             sizes = Sizes(encoder.width, len(classes or ()) if last else 0)
             restore(part, entry, sizes, one["numbers"], own, where)
         parts.append(part)
+    _check_weights(parts[-1], len(classes or ()), where)
     if set(artefact.arrays) - taken:
         odd = sorted(set(artefact.arrays) - taken)
         raise ModelError(f"The arrays {', '.join(odd)[:200]} are unknown", where=where, fix=FORGED)
     learner = Learner(encoder, parts[:-1], parts[-1], classes)
     learner.trained_rows = _count(manifest["trained_rows"], where)
     return learner
+
+
+def _check_weights(estimator: Any, classes: int, where: str) -> None:
+    weights = getattr(estimator, "class_weight", None) or {}
+    for label, weight in weights.items():
+        if type(label) is not int or not 0 <= label < classes or type(weight) not in (int, float) or weight < 0:
+            raise ModelError("Its class_weight does not fit its classes", where=where, fix=FORGED)
 
 
 def _encoder_arrays(encoder: Encoder) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from operators.model.artefact import ModelError
 from operators.model.columns import Columns, Floats, kinds_of
 from operators.model.encoder import Block, Doubt, Encoder, matrix
 from operators.model.features import Features, features_of
@@ -76,22 +77,32 @@ class Learner:
 
     def partial_fit(self, rows: pa.RecordBatch, labels: Any, weight: Any = None) -> None:
         """Learn from one chunk. `labels` are classes, or numbers for a regressor; `weight` counts each row.
-        UnknownClass for a label that is none of the classes."""
+        UnknownClass for a label that is none of the classes; ModelError if it diverges, and is of no use any more."""
         columns = self.encoder.columns(rows)
         targets = self._targets(labels)
         self.encoder.learn(columns)
-        values = matrix(self.encoder.blocks(columns), rows.num_rows)
-        for step in self.steps:
-            if hasattr(step, "partial_fit"):
-                step.partial_fit(values)
-            values = step.transform(values)
+        self.learn_encoded(matrix(self.encoder.blocks(columns), len(columns)), targets, weight)
+
+    def learn_encoded(self, values: Floats, targets: Any, weight: Any = None) -> None:
+        """Learn from rows that the encoder has learnt and made a matrix of; `targets` are codes of classes, or numbers.
+        Learners that share an encoder pay for it once. ModelError as above."""
         options: dict[str, Any] = {}
         if self.classes is not None and not self.is_trained:
             options["classes"] = np.arange(len(self.classes))
         if weight is not None:
             options["sample_weight"] = np.asarray(weight, dtype=np.float64)
-        self.estimator.partial_fit(values, targets, **options)
-        self.trained_rows += rows.num_rows
+        try:
+            for step in self.steps:
+                step.partial_fit(values) if hasattr(step, "partial_fit") else step.fit(values)
+                values = step.transform(values)
+            self.estimator.partial_fit(values, targets, **options)
+        except ValueError as error:
+            raise ModelError(
+                f"{type(self.estimator).__name__} could not learn from these rows: {error}",
+                where=f"after {self.trained_rows} rows",
+                fix="What it has learnt is not to be used. Scale the features, or choose a smaller learning rate.",
+            ) from error
+        self.trained_rows += len(targets)
 
     def predict_proba(self, rows: pa.RecordBatch) -> Floats:
         """The probability of each class. Shape (n, classes). The learner must have learnt from a chunk."""
@@ -114,11 +125,17 @@ class Learner:
             return Scored(None, values_of(self.estimator, blocks, rows.num_rows), found)
         return Scored(probabilities_of(self.estimator, blocks, rows.num_rows), None, found)
 
-    def _transformed(self, columns: Columns) -> list[Block]:
-        blocks = self.encoder.blocks(columns)
-        if not self.steps or not len(columns):
+    def probabilities(self, blocks: Sequence[Block], rows: int) -> Floats:
+        """The probability of each class of rows that the encoder has encoded. Shape (rows, classes)."""
+        return probabilities_of(self.estimator, self._stepped(blocks, rows), rows)
+
+    def _transformed(self, columns: Columns) -> Sequence[Block]:
+        return self._stepped(self.encoder.blocks(columns), len(columns))
+
+    def _stepped(self, blocks: Sequence[Block], rows: int) -> Sequence[Block]:
+        if not self.steps or not rows:
             return blocks
-        values = matrix(blocks, len(columns))
+        values = matrix(blocks, rows)
         for step in self.steps:
             values = step.transform(values)
         return columns_of(values)
@@ -192,7 +209,10 @@ def _copy(part: Any, name: str, where: str, classes: tuple[Class, ...] | None = 
                 f"class_weight names a class that is none of {list(classes)}", where=where, fix="Name those."
             ) from error
         parameters["class_weight"] = {"pairs": pairs}
-    return made(name, parameters, where)[1]
+    try:
+        return made(name, parameters, where)[1]
+    except ModelError as error:
+        raise CannotLearn(error.what, where=where, fix="Correct the parameter that it names.") from error
 
 
 def _classes(classes: Sequence[Class] | None, name: str, kind: str, where: str) -> tuple[Class, ...] | None:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from operators.model.artefact import Artefact, encode, manifest_text
+from operators.model.learner import Class
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -108,6 +109,15 @@ def control_stream(model: Stream | str) -> Stream:
         partitions=1,
         description=f"What people ask the trainer of {name} to do: promote a candidate, go back to a version.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Learns:
+    """What the models of a trainer read and predict: columns, and classes (None: numbers). A trainer has it as its
+    attribute `learns`, so that whoever predicts with its models need not say it again."""
+
+    features: tuple[str, ...]
+    classes: tuple[Class, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
