@@ -19,6 +19,7 @@ from operators.clean import impute, normalise
 from operators.drift import DriftError
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
+from operators.evaluate.errors import CannotEvaluate
 from operators.execution.plan import PlanError
 from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
@@ -26,6 +27,8 @@ from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.train import gates as gate
+from operators.train.errors import CannotTrain
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -68,6 +71,8 @@ __all__ = [
     "BadAddress",
     "Batch",
     "CannotReplay",
+    "CannotEvaluate",
+    "CannotTrain",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -130,6 +135,7 @@ __all__ = [
     "connect",
     "covered",
     "finite",
+    "gate",
     "impute",
     "jump",
     "later",

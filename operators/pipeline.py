@@ -5,6 +5,15 @@ What an operator does is said where it is made (operators/clean, operators/join,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+from operators.model.learner import Class
+from operators.model.stream import Learns
+from operators.operator import Input
+from operators.predict import predict
+if TYPE_CHECKING:
+    from operators.model.features import Features
+    from operators.train.gates import Gate
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -224,3 +233,134 @@ class Pipeline(Graph):
             error_delta=error_delta, min_rows=min_rows, bins=bins, to=self._full(to), version=version,
         )  # fmt: skip
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def predict(
+        self,
+        source: Stream,
+        model: Stream,
+        *,
+        to: str,
+        features: Sequence[str] | None = None,
+        classes: Sequence[Class] | Literal["model"] | None = "model",
+        keep: Sequence[str] = (),
+        shadows: bool = True,
+        min_confidence: float = 0.0,
+        lag: Duration = 0,
+        tick: Duration | None = None,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Score rows by the champion that the model stream named at their event time, and say whether to trust it.
+
+        `features` and `classes` (None: numbers) are those of the trainer, if it is part of this pipeline; otherwise
+        name them. `keep` are further columns of the rows. Challengers are scored to `<to>.shadow`, unless `shadows` is
+        False; model messages that cannot be taken are listed in `<to>.refused`, and the champion goes on. Below
+        `min_confidence` a prediction is not usable. `lag`: a model holds from so much event time later on, so that
+        live rows need not wait for the trainer; `tick`: rows wait at most so long for the next ones. CannotPredict.
+        """
+        made = predict(
+            source, model, to=self._full(to), features=features, classes=classes, learns=self._learns(model),
+            keep=keep, shadows=shadows, min_confidence=min_confidence, lag=lag, tick=tick, version=version,
+        )  # fmt: skip
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def _learns(self, model: Stream) -> Learns | None:
+        """What the trainer of the model declares, if this pipeline has it."""
+        for node in self.nodes.values():
+            if model.name in [stream.name for stream in node.outputs]:
+                return getattr(node.operator, "learns", None)
+        return None
+
+    def evaluate(
+        self,
+        scores: Stream,
+        truth: Stream,
+        *,
+        label: str,
+        to: str,
+        on: On | None = None,
+        censored: str | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        window: Duration = "1d",
+        by: Sequence[str] = (),
+        baselines: Mapping[str, str | tuple[str, float]] | None = None,
+        score: str = "score",
+        predicted: str = "predicted",
+        tolerance: Duration | None = None,
+        most_slices: int = 50,
+        alarm_windows: int = 7,
+        alarm_rows: int = 200,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Measure predictions against the truth: `<to>.judged` has each row of `truth` with the newest prediction of
+        its key that had been made by then, `to` the measures of each window of event time.
+
+        Accuracy, log-loss, AUC, PR-AUC, kappa-temporal and calibration over all rows and by the values of the columns
+        `by`, beside no-change, majority and your rules (`baselines`: a column with a class, or one and a threshold).
+        On `<to>.alarms` it says when predictions do no better than a baseline. CannotEvaluate, CannotJoin.
+        """
+        from operators.evaluate.declare import evaluate
+
+        judged, measured = evaluate(
+            scores, truth, label=label, to=self._full(to), on=on, censored=censored, classes=classes, window=window,
+            by=by, baselines=baselines, score=score, predicted=predicted, tolerance=tolerance, most_slices=most_slices,
+            alarm_windows=alarm_windows, alarm_rows=alarm_rows, version=version,
+        )  # fmt: skip
+        self.add(judged, description="Predictions with what came true.", owner=owner, tags=tags)
+        return self.add(measured, description=description, owner=owner, tags=tags)
+
+    def train(
+        self,
+        examples: Stream,
+        *,
+        target: str,
+        to: str,
+        features: Features | Iterable[str],
+        estimator: Any = None,
+        candidates: Mapping[str, Any] | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        censored: str | None = None,
+        weight: str | None = None,
+        weak: Stream | None = None,
+        weak_probability: str = "probability",
+        weak_until: int | None = None,
+        chunk: int = 500,
+        checkpoint_every: int | None = None,
+        retrain_on: Input | None = None,
+        on_alarm: Literal["challenger", "reset"] = "challenger",
+        most_challengers: int = 2,
+        gates: Sequence[Gate] = (),
+        promote_error: float = 0.05,
+        probation: int | None = None,
+        compare_over: int | None = None,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Learn from examples as they come; `to` is the stream of models, `<to>.alarms` what the trainer reports.
+
+        Every chunk of exactly `chunk` rows is predicted by champion and challengers before they learn it. A challenger
+        that loses less takes over, wrongly in at most `promote_error` of a champion's reigns and not against the
+        objection of `gates` (hw.gate), and the one before comes back if that proves a mistake. `retrain_on` (hw.later)
+        are alarms after which a fresh challenger begins, or the champion anew. Rows without a target or with a true
+        `censored` are left out. `weak` labels are learnt while there is little truth. CannotTrain, CannotLearn.
+        """
+        from operators.train.declare import train
+
+        made = train(
+            examples, target=target, to=self._full(to), features=features, estimator=estimator, candidates=candidates,
+            classes=classes, censored=censored, weight=weight, weak=weak, weak_probability=weak_probability,
+            weak_until=weak_until, chunk=chunk, checkpoint_every=checkpoint_every, retrain_on=retrain_on,
+            on_alarm=on_alarm, most_challengers=most_challengers, gates=gates, promote_error=promote_error,
+            probation=probation, compare_over=compare_over, version=version,
+        )  # fmt: skip
+        control = made.control
+        self.streams.setdefault(control.name, self._owned(control))
+        return self.add(made, description=description, owner=owner, tags=tags)

@@ -1,0 +1,110 @@
+"""The models that a task scores with, in its state: the champion, and the challengers in its shadow."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from operators.execution.state import State
+from operators.model.learner import Learner
+from operators.model.stream import ModelEvent
+from operators.predict.inbox import Received, Refused, learner_of
+from streams.message import RowAddress
+
+MOST_SHADOWS: Final = 16
+_CHAMPION: Final = "champion"
+_SHADOW: Final = "shadow "
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to score: which version of which candidate, and the row that brought it."""
+
+    estimator: str
+    version: int
+    address: RowAddress
+    learner: Learner
+
+
+def apply(state: State, received: Received) -> Refused | None:
+    """Let an event take effect. A refusal if it names a version that is not there and brings no content."""
+    event, address = received.event, received.address
+    if event.event == "retired":
+        for name in (_CHAMPION, f"{_SHADOW}{event.estimator}"):
+            about = _about(state, name)
+            if about is not None and (about["estimator"], about["version"]) == (event.estimator, event.version):
+                _drop(state, name)
+        return None
+    content = event.content if event.content is not None else _known(state, event)
+    if content is None:
+        return _refusal(event, address, "it has no content, and this version is not among those in use")
+    if event.role == "champion":
+        _put(state, _CHAMPION, event, address, content)
+        _drop(state, f"{_SHADOW}{event.estimator}")
+        return None
+    name = f"{_SHADOW}{event.estimator}"
+    if name not in state and len(_shadow_names(state)) >= MOST_SHADOWS:
+        return _refusal(event, address, f"there are {MOST_SHADOWS} challengers already")
+    _put(state, name, event, address, content)
+    return None
+
+
+def champion(state: State) -> Loaded | None:
+    return _loaded(state, _CHAMPION)
+
+
+def shadows(state: State) -> list[Loaded]:
+    """The challengers by name."""
+    found = (_loaded(state, name) for name in _shadow_names(state))
+    return [one for one in found if one is not None]
+
+
+def _shadow_names(state: State) -> list[str]:
+    return [name for name in state if name.startswith(_SHADOW)]
+
+
+def _put(state: State, name: str, event: ModelEvent, address: RowAddress, content: bytes) -> None:
+    about = {"estimator": event.estimator, "version": event.version, "address": list(address)}
+    state[_about_name(name)] = orjson.dumps(about)
+    state[name] = content
+
+
+def _drop(state: State, name: str) -> None:
+    for one in (name, _about_name(name)):
+        with contextlib.suppress(KeyError):
+            del state[one]
+
+
+def _known(state: State, event: ModelEvent) -> bytes | None:
+    for name in (_CHAMPION, *_shadow_names(state)):
+        about = _about(state, name)
+        if about is not None and (about["estimator"], about["version"]) == (event.estimator, event.version):
+            return state.raw(name)
+    return None
+
+
+def _loaded(state: State, name: str) -> Loaded | None:
+    about = _about(state, name)
+    content = state.raw(name)
+    if about is None or content is None:
+        return None
+    address = RowAddress(*about["address"])
+    where = f"{about['estimator']} version {about['version']}, {address}"
+    learner = state.derived(f"{name} learner", (name,), lambda: learner_of(content, where))
+    return Loaded(about["estimator"], about["version"], address, learner)
+
+
+def _about(state: State, name: str) -> dict[str, Any] | None:
+    raw = state.raw(_about_name(name))
+    return None if raw is None else orjson.loads(raw)
+
+
+def _about_name(name: str) -> str:
+    return f"about {name}"
+
+
+def _refusal(event: ModelEvent, address: RowAddress, reason: str) -> Refused:
+    return Refused(event.model, event.version, event.at, address, reason)
