@@ -1,6 +1,6 @@
 """How the embedded engine behaves as a job grows: rows per second and peak memory, from 0.3 to 30 million rows.
 
-    python -m benchmarks.growth [--rows 300000 3000000]
+    python -m benchmarks.growth [--rows 300000 3000000 30000000]
 
 One source, one clean and one map over a stream of ten columns, arrow codec, one process for each size. The rate
 should stay within 20 %, the memory bounded. 30 million rows take about 10 GB of disk.
@@ -69,7 +69,7 @@ def run_once(rows: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[300_000, 3_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[300_000, 3_000_000, 30_000_000])
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once is not None:

@@ -231,7 +231,7 @@ def _pack_column(values: IntArray) -> tuple[list[Any], bytes]:
     above = values - smallest
     item = next(size for size in (1, 2, 4, 8) if largest < 1 << (8 * size) or size == 8)
     raw = above.astype(f"<u{item}").tobytes()
-    blob = pa.compress(raw, codec="zstd", asbytes=True)
+    blob = pa.compress(raw, codec="lz4_raw", asbytes=True)
     return ["#", smallest, item, len(blob)], blob
 
 
@@ -246,5 +246,5 @@ def _unpack_column(column: list[Any], count: int, data: bytes, start: int) -> tu
     if kind == "b":
         bits = np.unpackbits(np.frombuffer(blob, dtype=np.uint8), count=column[2])
         return np.flatnonzero(bits) + column[1], start + length
-    raw = pa.decompress(blob, decompressed_size=count * column[2], codec="zstd", asbytes=True)
+    raw = pa.decompress(blob, decompressed_size=count * column[2], codec="lz4_raw", asbytes=True)
     return np.frombuffer(raw, dtype=f"<u{column[2]}").astype(np.int64) + column[1], start + length
