@@ -23,6 +23,7 @@ from headwater.dataset import Dataset
 from headwater.display import Display
 from headwater.files import PublishedFile, publish_file
 from headwater.freeze import freeze
+from headwater.profiles import WINDOWS, StreamProfile, stream_profile
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
@@ -352,6 +353,11 @@ class Hub:
         `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
         name = stream if isinstance(stream, str) else stream.name
         return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
+
+    def profile(self, stream: Stream | str, *, windows: int = WINDOWS) -> StreamProfile | None:
+        """What the columns of a stream hold: the newest `windows` of its profile put together, or None if nobody has
+        profiled it yet."""
+        return stream_profile(self, stream if isinstance(stream, str) else stream.name, windows=windows)
 
     @property
     def _datasets(self) -> Path:

@@ -9,6 +9,7 @@ from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
 from headwater.platform import CatalogBehind
+from headwater.profiles import StreamProfile
 from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
 from headwater.query import Query
@@ -22,6 +23,8 @@ from operators.execution.state import State
 from operators.function import Mapped
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.profile import CannotProfile, ColumnProfile, SketchError, read_sketch
+from operators.windows import CannotWindow
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -61,9 +64,12 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotProfile",
+    "CannotWindow",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
+    "ColumnProfile",
     "ConditionError",
     "Config",
     "ConfigError",
@@ -104,11 +110,13 @@ __all__ = [
     "RunReport",
     "Schema",
     "SchemaError",
+    "SketchError",
     "SourceError",
     "State",
     "StateMismatch",
     "StepFailed",
     "Stream",
+    "StreamProfile",
     "TaskFailed",
     "Trace",
     "WrongOutput",
@@ -131,6 +139,7 @@ __all__ = [
     "null_rate",
     "one_of",
     "ranges_of",
+    "read_sketch",
     "references",
     "sums",
     "testing",

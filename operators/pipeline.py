@@ -22,6 +22,7 @@ from operators.join.columns import Fields, On
 from operators.join.declare import How
 from operators.map import Function
 from operators.map import map as map_rows
+from operators.profile import profile
 from operators.repartition import repartition
 from streams.duration import Duration
 from streams.rule import Rule
@@ -179,3 +180,23 @@ class Pipeline(Graph):
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
         return self.add(made, description=description, owner=owner, tags=tags)
+
+    def profile(
+        self,
+        source: Stream,
+        *,
+        window: Duration = "1d",
+        columns: Sequence[str] | None = None,
+        to: str | None = None,
+        lateness: Duration = 0,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """What each of the columns (all without them) holds, window by window: rows, nulls, moments, quantiles,
+        different and most frequent values, in a form that can be merged. `to` is `<source>.profile` unless said
+        otherwise. `headwater streams NAME` and `hub.profile(name)` show the windows put together."""
+        name = self._full(f"{source.name}.profile" if to is None else to)
+        made = profile(source, to=name, window=window, columns=columns, lateness=lateness)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)

@@ -81,8 +81,8 @@ class Bins:
         return np.clip(lows[at] / 2 + highs[at] / 2, low, high)
 
     def even(self, low: float, high: float, count: int) -> Doubles:
-        """The values in each of `count` equal parts of `low` to `high`, those in one bin spread evenly over it; what lies
-        beyond counts in the first and the last part. Shape (count,)."""
+        """The values in each of `count` equal parts of `low` to `high`, those in one bin spread evenly over it; what
+        lies beyond counts in the first and the last part. Shape (count,)."""
         if not len(self.keys) or not high > low:
             return np.array([float(self.total)] + [0.0] * (count - 1))
         lows, highs = self.edges()

@@ -35,7 +35,7 @@ class Numbers:
             return self
         exact = np.asarray(values, dtype=np.float64)
         low, high = float(exact.min()) + 0.0, float(exact.max()) + 0.0
-        small = values.dtype == np.float64 and -_SMALL < low and high < _SMALL
+        small = values.dtype == np.float64 and low > -_SMALL and high < _SMALL
         whole = self.whole and (values.dtype == np.int64 or bool((np.rint(exact) == exact).all()))
         if small and whole:
             integers = exact.astype(np.int64)

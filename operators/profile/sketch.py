@@ -57,12 +57,25 @@ def decode(data: bytes, where: str | None = None) -> ColumnProfile:
         return ColumnProfile(
             str(head["type"]),
             head["kind"],
-            *(int(head[name]) for name in ("rows", "nulls", "nan", "infinite")),
-            *(_optional(head[name], read.numbers) for name in ("numbers", "lengths")),
+            int(head["rows"]),
+            int(head["nulls"]),
+            int(head["nan"]),
+            int(head["infinite"]),
+            _optional(head["numbers"], read.numbers),
+            _optional(head["lengths"], read.numbers),
             _optional(head["distinct"], read.theta),
             _optional(head["top"], read.top),
         )
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError, struct.error, SketchError, pa.ArrowException) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        struct.error,
+        SketchError,
+        pa.ArrowException,
+    ) as error:
         raise SketchError(
             f"This is no sketch of a column: {error}",
             where=where,
@@ -167,7 +180,9 @@ class _Reader:
         counts, lengths = self._unpacked(described["counts"]), self._unpacked(described["lengths"])
         ends = np.cumsum(lengths)
         letters = self._taken(int(ends[-1]) if len(ends) else 0)
-        texts = [letters[end - length : end].decode() for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        texts = [
+            letters[end - length : end].decode() for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+        ]
         if not len(hashes) == len(counts) == len(texts):
             raise ValueError("its values and their counts do not fit")
         return Counted(hashes, counts, pa.array(texts, pa.string()))

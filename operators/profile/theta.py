@@ -105,7 +105,9 @@ class Theta:
             theta = struct.unpack_from("<Q", data, 16)[0] if longs > 2 else _WHOLE
             hashes = np.frombuffer(data, dtype="<u8", count=count, offset=8 * longs).astype(np.uint64)
         except (struct.error, ValueError) as error:
-            raise SketchError(f"A theta sketch is cut or damaged: {error}", fix="Read what Theta.to_bytes wrote.") from error
+            raise SketchError(
+                f"A theta sketch is cut or damaged: {error}", fix="Read what Theta.to_bytes wrote."
+            ) from error
         return cls(size, theta, hashes)
 
     def _cut(self, hashes: Words, theta: int, size: int) -> Theta:
