@@ -21,6 +21,7 @@ from operators.execution.plan import PlanError
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.monitor import CannotMonitor, Metric, Window, WindowTooLarge, metrics
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
 from operators.profile import CannotProfile, ColumnProfile, SketchError, read_sketch
@@ -64,6 +65,7 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotMonitor",
     "CannotProfile",
     "CannotWindow",
     "CatalogBehind",
@@ -89,6 +91,7 @@ __all__ = [
     "LogError",
     "LogFull",
     "Mapped",
+    "Metric",
     "NoSuchRow",
     "NotRegistered",
     "Operator",
@@ -119,6 +122,8 @@ __all__ = [
     "StreamProfile",
     "TaskFailed",
     "Trace",
+    "Window",
+    "WindowTooLarge",
     "WrongOutput",
     "between",
     "compare",
@@ -131,6 +136,7 @@ __all__ = [
     "later",
     "length",
     "matches",
+    "metrics",
     "none_of",
     "normalise",
     "not_after",

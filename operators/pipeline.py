@@ -22,6 +22,8 @@ from operators.join.columns import Fields, On
 from operators.join.declare import How
 from operators.map import Function
 from operators.map import map as map_rows
+from operators.monitor import declare as monitors
+from operators.monitor import monitor
 from operators.profile import profile
 from operators.repartition import repartition
 from streams.duration import Duration
@@ -199,4 +201,34 @@ class Pipeline(Graph):
         otherwise. `headwater streams NAME` and `hub.profile(name)` show the windows put together."""
         name = self._full(f"{source.name}.profile" if to is None else to)
         made = profile(source, to=name, window=window, columns=columns, lateness=lateness)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def monitor(
+        self,
+        source: Stream,
+        function: monitors.Function | Sequence[monitors.Function],
+        *,
+        window: Duration,
+        to: str,
+        by: str | Sequence[str] = (),
+        reads: Sequence[str] | None = None,
+        alarm: monitors.Alarms = None,
+        lateness: Duration = 0,
+        limit: int = monitors.LIMIT,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """What functions give for the rows of each window and segment: a number, or a dict of them; hw.metrics has some.
+
+        They see the columns in `reads` (all without it). `by` names the columns whose values are the segments. Where
+        `alarm` holds (`"> 0.2"`, `"< 10 or > 500"`, or one by metric name) a row goes to `<to>.alarms`, rows that come
+        after their window has closed go to `<to>.late`. A window may have `limit` rows.
+        """
+        made = monitor(
+            source, function, window=window, to=self._full(to), by=by, reads=reads, alarm=alarm, lateness=lateness,
+            limit=limit, version=version,
+        )  # fmt: skip
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)

@@ -123,6 +123,13 @@ def holds_until(windows: Windows, first: int | None) -> int:
     return END if first is None else windows.end(first)
 
 
+def without(batch: Batch, late: npt.NDArray[np.bool_]) -> Batch:
+    """The batch's other rows."""
+    kept = np.flatnonzero(~late)
+    rows = batch.rows.take(pa.array(kept))
+    return Batch(batch.input, rows, batch.addresses.take(kept), batch.times[kept], batch.clock)
+
+
 def _grouped(rows: Integers) -> Integers:
     """One column for each window and partition: the first offset, the last end, all rows."""
     if rows.shape[1] and (rows[:2] == rows[:2, :1]).all():

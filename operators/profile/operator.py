@@ -19,7 +19,7 @@ from operators.profile.errors import CannotProfile
 from operators.profile.sketch import decode, encode
 from operators.profile.stream import profile_derives, profile_rows, profile_stream
 from operators.versions import version_of
-from operators.windows import OpenWindows, Windows, holds_until
+from operators.windows import OpenWindows, Windows, holds_until, without
 from streams.duration import Duration
 from streams.stream import Stream
 
@@ -100,7 +100,7 @@ class ProfileOperator:
         late = self._windows.late(batch)
         if late is not None:
             yield self._late.output(batch, late)
-            batch = _without(batch, late)
+            batch = without(batch, late)
         if batch.rows.num_rows:
             self._take(batch, state)
 
@@ -201,10 +201,3 @@ class _Cache:
 
 def _named(window: int) -> str:
     return f"window {window}"
-
-
-def _without(batch: Batch, late: Any) -> Batch:
-    """The batch's other rows."""
-    kept = np.flatnonzero(~late)
-    rows = batch.rows.take(pa.array(kept))
-    return Batch(batch.input, rows, batch.addresses.take(kept), batch.times[kept], batch.clock)

@@ -1,0 +1,53 @@
+"""When a metric raises an alarm: `"> 0.2"`, `"< 10 or > 500"`, or a number not to be passed."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from operators.monitor.errors import CannotMonitor
+
+_COMPARED: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+_PART: Final = re.compile(r"(>=|<=|>|<)\s*(\S+)")
+
+
+@dataclass(frozen=True)
+class AlarmCondition:
+    """Parts of which any may hold: a comparison and its threshold."""
+
+    text: str
+    parts: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, given: str | float, where: str) -> AlarmCondition:
+        """CannotMonitor for what is no condition."""
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return cls(f"> {given:g}", ((">", float(given)),))
+        text = str(given).strip()
+        found = [_PART.fullmatch(part.strip()) for part in text.split(" or ")]
+        try:
+            return cls(text, tuple((part[1], float(part[2])) for part in found if part is not None or _refuse(text)))
+        except ValueError as error:
+            raise CannotMonitor(
+                f"{given!r} is no condition for an alarm.",
+                where=where,
+                fix='Write "> 0.2", ">= 3", "< 10 or > 500", or a number that is not to be passed.',
+            ) from error
+
+    def broken(self, value: float | None) -> float | None:
+        """The threshold that a value is beyond; None for none, and for no value."""
+        if value is None:
+            return None
+        return next((threshold for sign, threshold in self.parts if _COMPARED[sign](value, threshold)), None)
+
+
+def _refuse(text: str) -> bool:
+    raise ValueError(text)
