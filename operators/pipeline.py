@@ -221,7 +221,7 @@ class Pipeline(Graph):
         owner: str = "",
         tags: Iterable[str] = (),
     ) -> Stream:
-        """What functions give for the rows of each window and segment: a number, or a dict of them; hw.metrics has some.
+        """What functions give for the rows of each window and segment: a number or a dict of them; hw.metrics has some.
 
         They see the columns in `reads` (all without it). `by` names the columns whose values are the segments. Where
         `alarm` holds (`"> 0.2"`, `"< 10 or > 500"`, or one by metric name) a row goes to `<to>.alarms`, rows that come

@@ -32,9 +32,8 @@ class AlarmCondition:
         if isinstance(given, int | float) and not isinstance(given, bool):
             return cls(f"> {given:g}", ((">", float(given)),))
         text = str(given).strip()
-        found = [_PART.fullmatch(part.strip()) for part in text.split(" or ")]
         try:
-            return cls(text, tuple((part[1], float(part[2])) for part in found if part is not None or _refuse(text)))
+            return cls(text, tuple(_part(part.strip()) for part in text.split(" or ")))
         except ValueError as error:
             raise CannotMonitor(
                 f"{given!r} is no condition for an alarm.",
@@ -49,5 +48,8 @@ class AlarmCondition:
         return next((threshold for sign, threshold in self.parts if _COMPARED[sign](value, threshold)), None)
 
 
-def _refuse(text: str) -> bool:
-    raise ValueError(text)
+def _part(text: str) -> tuple[str, float]:
+    found = _PART.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return found[1], float(found[2])

@@ -6,10 +6,10 @@ Any function of a batch that gives a number, or a dict of numbers by name, is a 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 __all__ = ["Metric", "Window", "freshness", "null_rate", "rank_correlation", "top_k_churn", "volume"]
-
-#: A number (None: it cannot be told), or several by name.
-Measured: TypeAlias = "float | None | Mapping[str, float | None]"
 
 
 @dataclass(frozen=True, slots=True)

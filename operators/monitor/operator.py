@@ -100,8 +100,8 @@ class MonitorOperator:
 
     def holds(self, state: State) -> int:
         told = state.raw(_TOLD) if self._known.all(state) else None
-        firsts = [one for one in (self._open.first(state), told and int(told)) if one is not None]
-        return holds_until(self._windows, min(firsts, default=None))
+        firsts = [self._open.first(state), None if told is None else int(told)]
+        return holds_until(self._windows, min((one for one in firsts if one is not None), default=None))
 
     def derives(self) -> dict[str, tuple[Derived, ...]]:
         reads = self.inputs[0].reads
