@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -125,10 +126,27 @@ class ProfileOperator:
                 rows = rows.combine_chunks()
         state[_PENDING] = rows
         if rows.num_rows >= FOLD_ROWS:
-            self._fold(state)
+            for window, profiles in self._folded(state, None):
+                self._keep(state, window, profiles)
 
-    def _fold(self, state: State) -> None:
-        """Add the waiting rows to the profiles of their windows."""
+    def _close(self, state: State, first_open: int) -> Iterable[Output]:
+        first = self._open.first(state)
+        if first is None or first >= first_open:
+            return
+        folded = dict(self._folded(state, first_open))
+        known = self._open.known(state)
+        for window in known[known < first_open].tolist():
+            profiles = folded[window] if window in folded else self._profiles(state, window)
+            if _named(window) in state:
+                del state[_named(window)]
+                self._cache(state).pop(window, None)
+            _, ranges = self._open.close(state, window, self._source.name)
+            end = self._windows.end(window)
+            yield Output(self._output.name, profile_rows(end - self._windows.length, end, profiles), (ranges,))
+
+    def _folded(self, state: State, before: int | None) -> Iterable[tuple[int, dict[str, ColumnProfile]]]:
+        """The profiles of the windows before `before` (None: of all) for which rows wait, with these rows; these no
+        longer wait."""
         waiting = state.table(_PENDING)
         if waiting is None:
             return
@@ -139,33 +157,23 @@ class ProfileOperator:
         if (np.diff(windows) < 0).any():
             order = np.argsort(windows, kind="stable")
             rows, times, windows = rows.take(pa.array(order)), times[order], windows[order]
-        starts = np.flatnonzero(np.diff(windows, prepend=windows[0] - 1))
+        if before is not None:
+            end = int(np.searchsorted(windows, before))
+            if end < len(windows):
+                state[_PENDING] = rows.slice(end)
+            rows, times, windows = rows.slice(0, end), times[:end], windows[:end]
+        edges = np.flatnonzero(np.concatenate([[True], windows[1:] != windows[:-1], [True]])) if len(windows) else []
         names = self.inputs[0].reads
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(windows)], strict=True):
-            part = rows.slice(start, stop - start)
-            known = self._profiles(state, int(windows[start]))
-            self._keep(
-                state,
-                int(windows[start]),
+        for start, stop in pairwise(edges):
+            window, part = int(windows[start]), rows.slice(start, stop - start)
+            known = self._profiles(state, window)
+            yield (
+                window,
                 {
                     column: known[column].add(part.column(names.index(column) + 1), times[start:stop])
                     for column in self._columns
                 },
             )
-
-    def _close(self, state: State, first_open: int) -> Iterable[Output]:
-        first = self._open.first(state)
-        if first is None or first >= first_open:
-            return
-        self._fold(state)
-        known = self._open.known(state)
-        for window in known[known < first_open].tolist():
-            profiles = self._profiles(state, window)
-            del state[_named(window)]
-            self._cache(state).pop(window, None)
-            _, ranges = self._open.close(state, window, self._source.name)
-            end = self._windows.end(window)
-            yield Output(self._output.name, profile_rows(end - self._windows.length, end, profiles), (ranges,))
 
     def _profiles(self, state: State, window: int) -> dict[str, ColumnProfile]:
         stored = state.table(_named(window))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import orjson
@@ -19,6 +19,8 @@ from operators.profile.errors import SketchError
 from operators.profile.numbers import Numbers
 from operators.profile.theta import Theta
 from operators.profile.top import Counted, Top
+from operators.profile.values import Kind
+from streams.quoting import offsets_and_data
 
 _FORM: Final = 1
 _START: Final = b"hwp1"
@@ -51,8 +53,8 @@ def decode(data: bytes, where: str | None = None) -> ColumnProfile:
             raise ValueError("it does not begin as one")
         end = 8 + int(struct.unpack_from("<I", data, 4)[0])
         head = orjson.loads(data[8:end])
-        if head["form"] != _FORM:
-            raise ValueError(f"its form is {head['form']}")
+        if head["form"] != _FORM or head["kind"] not in get_args(Kind):
+            raise ValueError(f"its form is {head['form']}, its kind {head['kind']}")
         read = _Reader(data, end)
         return ColumnProfile(
             str(head["type"]),
@@ -121,13 +123,13 @@ def _top(top: Top | None, blobs: list[bytes]) -> dict[str, Any] | None:
 
 
 def _counted(counted: Counted, blobs: list[bytes]) -> dict[str, Any]:
-    texts = [text.encode() for text in counted.texts.to_pylist()]
+    offsets, letters = offsets_and_data(counted.texts)
     described = {
         "hashes": _packed(counted.hashes, blobs),
         "counts": _packed(counted.counts, blobs),
-        "lengths": _packed(np.array([len(text) for text in texts], dtype=np.int64), blobs),
+        "lengths": _packed(np.diff(offsets), blobs),
     }
-    blobs.append(b"".join(texts))
+    blobs.append(letters[offsets[0] : offsets[-1]].tobytes())
     return described
 
 
@@ -155,7 +157,7 @@ class _Reader:
     def numbers(self, described: dict[str, Any]) -> Numbers:
         steps, counts = self._unpacked(described["keys"]), self._unpacked(described["counts"])
         keys = np.cumsum(np.concatenate([[described["first"]], steps])) if len(counts) else counts
-        if len(keys) != len(counts):
+        if len(keys) != len(counts) or not 0 <= int(described["shift"]) < 64:
             raise ValueError("its bins and their counts do not fit")
         bins = Bins(bool(described["doubles"]), int(described["shift"]), keys, counts)
         return Numbers(
@@ -178,14 +180,14 @@ class _Reader:
     def _counted(self, described: dict[str, Any]) -> Counted:
         hashes = self._unpacked(described["hashes"]).view(np.uint64)
         counts, lengths = self._unpacked(described["counts"]), self._unpacked(described["lengths"])
-        ends = np.cumsum(lengths)
-        letters = self._taken(int(ends[-1]) if len(ends) else 0)
-        texts = [
-            letters[end - length : end].decode() for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
-        ]
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        letters = self._taken(int(ends[-1]))
+        buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(letters)]
+        texts = pa.Array.from_buffers(pa.string(), len(lengths), buffers)
+        texts.validate(full=True)
         if not len(hashes) == len(counts) == len(texts):
             raise ValueError("its values and their counts do not fit")
-        return Counted(hashes, counts, pa.array(texts, pa.string()))
+        return Counted(hashes, counts, texts)
 
     def _unpacked(self, described: list[int]) -> Any:
         count, item = described

@@ -111,7 +111,10 @@ class Theta:
         return cls(size, theta, hashes)
 
     def _cut(self, hashes: Words, theta: int, size: int) -> Theta:
-        distinct = np.unique(hashes)
+        """Of these hashes below `theta`, which are sorted in place, those that are kept."""
+        # Quick for what is nearly sorted, as two sketches one behind the other are.
+        hashes.sort(kind="stable")
+        distinct = hashes[np.concatenate([[True], hashes[1:] != hashes[:-1]])] if len(hashes) else hashes
         if len(distinct) > size:
             theta = int(distinct[size])
             distinct = distinct[:size].copy()
