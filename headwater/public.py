@@ -10,6 +10,7 @@ from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
 from headwater.platform import CatalogBehind
+from headwater.profiles import StreamProfile
 from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
 from headwater.query import Query
@@ -25,10 +26,13 @@ from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.monitor import CannotMonitor, Metric, Window, WindowTooLarge, metrics
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
 from operators.train import gates as gate
 from operators.train.errors import CannotTrain
+from operators.profile import CannotProfile, ColumnProfile, SketchError, read_sketch
+from operators.windows import CannotWindow
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -73,9 +77,13 @@ __all__ = [
     "CannotReplay",
     "CannotEvaluate",
     "CannotTrain",
+    "CannotMonitor",
+    "CannotProfile",
+    "CannotWindow",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
+    "ColumnProfile",
     "ConditionError",
     "Config",
     "ConfigError",
@@ -96,6 +104,7 @@ __all__ = [
     "LogError",
     "LogFull",
     "Mapped",
+    "Metric",
     "NoSuchRow",
     "NotRegistered",
     "Operator",
@@ -119,13 +128,17 @@ __all__ = [
     "RunReport",
     "Schema",
     "SchemaError",
+    "SketchError",
     "SourceError",
     "State",
     "StateMismatch",
     "StepFailed",
     "Stream",
+    "StreamProfile",
     "TaskFailed",
     "Trace",
+    "Window",
+    "WindowTooLarge",
     "WrongOutput",
     "alarm_rows",
     "alarm_stream",
@@ -141,6 +154,7 @@ __all__ = [
     "later",
     "length",
     "matches",
+    "metrics",
     "none_of",
     "normalise",
     "not_after",
@@ -149,6 +163,7 @@ __all__ = [
     "null_rate",
     "one_of",
     "ranges_of",
+    "read_sketch",
     "references",
     "sums",
     "testing",

@@ -5,6 +5,11 @@ What an operator does is said where it is made (operators/clean, operators/join,
 
 from __future__ import annotations
 
+from typing import Literal
+from operators.monitor import declare as monitors
+from operators.monitor import monitor
+from operators.profile import profile
+
 from typing import TYPE_CHECKING, Any, Literal
 from operators.model.learner import Class
 from operators.model.stream import Learns
@@ -364,3 +369,53 @@ class Pipeline(Graph):
         control = made.control
         self.streams.setdefault(control.name, self._owned(control))
         return self.add(made, description=description, owner=owner, tags=tags)
+
+    def profile(
+        self,
+        source: Stream,
+        *,
+        window: Duration = "1d",
+        columns: Sequence[str] | None = None,
+        to: str | None = None,
+        lateness: Duration = 0,
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """What each of the columns (all without them) holds, window by window: rows, nulls, moments, quantiles,
+        different and most frequent values, in a form that can be merged. `to` is `<source>.profile` unless said
+        otherwise. `headwater streams NAME` and `hub.profile(name)` show the windows put together."""
+        name = self._full(f"{source.name}.profile" if to is None else to)
+        made = profile(source, to=name, window=window, columns=columns, lateness=lateness)
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def monitor(
+        self,
+        source: Stream,
+        function: monitors.Function | Sequence[monitors.Function],
+        *,
+        window: Duration,
+        to: str,
+        by: str | Sequence[str] = (),
+        reads: Sequence[str] | None = None,
+        alarm: monitors.Alarms = None,
+        lateness: Duration = 0,
+        limit: int = monitors.LIMIT,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """What functions give for the rows of each window and segment: a number or a dict of them; hw.metrics has some.
+
+        They see the columns in `reads` (all without it). `by` names the columns whose values are the segments. Where
+        `alarm` holds (`"> 0.2"`, `"< 10 or > 500"`, or one by metric name) a row goes to `<to>.alarms`, rows that come
+        after their window has closed go to `<to>.late`. A window may have `limit` rows.
+        """
+        made = monitor(
+            source, function, window=window, to=self._full(to), by=by, reads=reads, alarm=alarm, lateness=lateness,
+            limit=limit, version=version,
+        )  # fmt: skip
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)

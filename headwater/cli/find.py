@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.cli import names
+from headwater.cli import names, profiles
 from headwater.cli.command import command
 from headwater.cli.rows import as_json, fields_that_fit, print_rows
 from headwater.cli.session import Session
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from catalog.specs import FieldSpec
     from catalog.stream_records import StreamRecord
     from headwater.hub import Hub
+    from headwater.profiles import StreamProfile
     from headwater.status import StreamStatus
     from streams.rows import Rows
     from streams.stream import Stream
@@ -55,7 +56,7 @@ def streams(
     sample: Annotated[int, typer.Option(min=0, help="With a name: so many of its newest rows.")] = SAMPLE,
 ) -> None:
     """List the registered streams, or show one: schema, owner, entities, contract, who writes and reads it, freshness,
-    newest rows."""
+    profile, newest rows."""
     hub = session.hub(follow=True)
     if name is not None:
         _show_stream(session, hub, name, sample)
@@ -136,9 +137,10 @@ def _show_stream(session: Session, hub: Hub, name: str, sample: int) -> None:
     status = stream_status(hub.log, record)
     stream = hub.stream(name)
     rows = hub.read(name, last=sample) if sample and record.spec.role != "state" else None
+    profile = hub.profile(name)
     watermark = moment(record.freshness.watermark) if record.freshness else None
     if not session.json:
-        _print_stream(session, record, status, stream, rows)
+        _print_stream(session, record, status, stream, rows, profile)
         return
     session.emit(
         {
@@ -153,13 +155,19 @@ def _show_stream(session: Session, hub: Hub, name: str, sample: int) -> None:
             "rules": [rule.name for rule in stream.expect],
             "producers": record.producers,
             "consumers": record.consumers,
+            "profile": profiles.as_json(profile),
             "sample": [] if rows is None else [as_json(row, stream.schema.names) for row in rows],
         }
     )
 
 
 def _print_stream(
-    session: Session, record: StreamRecord, status: StreamStatus, stream: Stream, rows: Rows | None
+    session: Session,
+    record: StreamRecord,
+    status: StreamStatus,
+    stream: Stream,
+    rows: Rows | None,
+    profile: StreamProfile | None,
 ) -> None:
     from headwater.cli.output import moment, second
     from streams.duration import duration_text
@@ -196,6 +204,8 @@ def _print_stream(
         out.heading(f"Contract, version {record.contract_version}")
         for rule in stream.expect:
             out.line(f"  {rule.name}")
+    if profile is not None:
+        profiles.print_profile(session, profile)
     if rows is not None and len(rows):
         out.heading("Newest rows")
         shown = fields_that_fit(session, stream, rows)

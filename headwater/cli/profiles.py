@@ -1,0 +1,34 @@
+"""The profile of a stream among what `headwater streams NAME` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headwater.cli.session import Session
+
+if TYPE_CHECKING:
+    from headwater.profiles import StreamProfile
+
+
+def as_json(profile: StreamProfile | None) -> dict[str, Any] | None:
+    """The profile as one JSON value; None for none."""
+    if profile is None:
+        return None
+    return {
+        "stream": profile.made_by,
+        "start": profile.start,
+        "end": profile.end,
+        "windows": profile.windows,
+        "rows": profile.rows,
+        "columns": profile.figures(),
+    }
+
+
+def print_profile(session: Session, profile: StreamProfile) -> None:
+    """A table with a line for each column, and a histogram in it."""
+    from headwater.profiles import SHOWN
+
+    out = session.out
+    out.heading("Profile")
+    out.line(f"{profile.covers()}, from {profile.made_by}", "dim")
+    out.table(SHOWN, profile.shown(), wrap=SHOWN[-1])
