@@ -19,6 +19,7 @@ from headwater.config import Config
 from headwater.connection import microseconds
 from headwater.display import Display
 from headwater.files import PublishedFile, publish_file
+from headwater.models import Models
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
@@ -232,6 +233,11 @@ class Hub(Asking):
         transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
         log lacks changes that the catalog has."""
         return rebuild(self)
+
+    @property
+    def models(self) -> Models:
+        """The models that trainers write: what versions there are, who reigns, asking for another champion, cards."""
+        return Models(self)
 
     def close(self) -> None:
         for publisher in self._publishers.values():

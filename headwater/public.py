@@ -8,6 +8,8 @@ from headwater import testing
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.model_card import Card
+from headwater.models import Model, Models, NoSuchModel
 from headwater.platform import CatalogBehind
 from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
@@ -20,8 +22,13 @@ from operators.execution.plan import PlanError
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.model.artefact import ModelError
+from operators.model.features import Features, features
+from operators.model.learner import UnknownClass
+from operators.model.registry import CannotLearn
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.predict import CannotPredict
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -61,6 +68,9 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotLearn",
+    "CannotPredict",
+    "Card",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -74,6 +84,7 @@ __all__ = [
     "DatasetError",
     "DatasetGone",
     "Derived",
+    "Features",
     "HeadwaterError",
     "Hub",
     "Impact",
@@ -83,6 +94,10 @@ __all__ = [
     "LogError",
     "LogFull",
     "Mapped",
+    "Model",
+    "ModelError",
+    "Models",
+    "NoSuchModel",
     "NoSuchRow",
     "NotRegistered",
     "Operator",
@@ -111,12 +126,14 @@ __all__ = [
     "Stream",
     "TaskFailed",
     "Trace",
+    "UnknownClass",
     "WrongOutput",
     "between",
     "compare",
     "condition",
     "connect",
     "covered",
+    "features",
     "finite",
     "impute",
     "jump",
