@@ -237,13 +237,12 @@ def _quality(hub: Hub, model: str) -> list[Section]:
             if pa.types.is_floating(field.type) and field.name not in _NO_MEASURES and field.name != "brier"
         ]
         rows = [_over(table, part, measures) for part in sorted(set(table["slice"].to_pylist()), key=_all_first)]
-        latest = table.filter(pc.equal(table["slice"], "all")).sort_by("at").slice(-1 if table.num_rows else 0)
+        latest = table.filter(pc.equal(table["slice"], "all")).sort_by("at")
         note = f"Over {len(set(table['at'].to_pylist())):,} windows of {name}; means of windows, weighted by rows."
         columns = ("rows of", "rows", *measures)
         if latest.num_rows:
             last = latest.slice(latest.num_rows - 1)
-            end = last["at"][0].as_py()
-            rows.insert(1, _over(last, "all", measures, f"all, window to {end:%Y-%m-%d %H:%M}"))
+            rows.insert(1, _over(last, "all", measures, f"all, window to {last['at'][0].as_py():%Y-%m-%d %H:%M}"))
         sections.append(Section(f"Quality: {name}", columns, tuple(rows), note))
     return sections
 

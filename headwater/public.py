@@ -18,6 +18,7 @@ from headwater.replay_quarantine import ReplayReport
 from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
+from operators.evaluate.errors import CannotEvaluate
 from operators.execution.plan import PlanError
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
@@ -29,6 +30,8 @@ from operators.model.registry import CannotLearn
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
 from operators.predict import CannotPredict
+from operators.train import gates as gate
+from operators.train.errors import CannotTrain
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
 from streams.contract import (
@@ -68,8 +71,10 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotEvaluate",
     "CannotLearn",
     "CannotPredict",
+    "CannotTrain",
     "Card",
     "CatalogBehind",
     "CatalogBusy",
@@ -135,6 +140,7 @@ __all__ = [
     "covered",
     "features",
     "finite",
+    "gate",
     "impute",
     "jump",
     "later",

@@ -6,7 +6,7 @@ What an operator does is said where it is made (operators/clean, operators/join,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -24,12 +24,17 @@ from operators.map import Function
 from operators.map import map as map_rows
 from operators.model.learner import Class
 from operators.model.stream import Learns
+from operators.operator import Input
 from operators.predict import predict
 from operators.repartition import repartition
 from streams.duration import Duration
 from streams.rule import Rule
 from streams.schema import Schema
 from streams.stream import Stream
+
+if TYPE_CHECKING:
+    from operators.model.features import Features
+    from operators.train.gates import Gate
 
 
 class Pipeline(Graph):
@@ -181,6 +186,97 @@ class Pipeline(Graph):
     ) -> Stream:
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
+        return self.add(made, description=description, owner=owner, tags=tags)
+
+    def evaluate(
+        self,
+        scores: Stream,
+        truth: Stream,
+        *,
+        label: str,
+        to: str,
+        on: On | None = None,
+        censored: str | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        window: Duration = "1d",
+        by: Sequence[str] = (),
+        baselines: Mapping[str, str | tuple[str, float]] | None = None,
+        score: str = "score",
+        predicted: str = "predicted",
+        tolerance: Duration | None = None,
+        most_slices: int = 50,
+        alarm_windows: int = 7,
+        alarm_rows: int = 200,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Measure predictions against the truth: `<to>.judged` has each row of `truth` with the newest prediction of
+        its key that had been made by then, `to` the measures of each window of event time.
+
+        Accuracy, log-loss, AUC, PR-AUC, kappa-temporal and calibration over all rows and by the values of the columns
+        `by`, beside no-change, majority and your rules (`baselines`: a column with a class, or one and a threshold).
+        On `<to>.alarms` it says when predictions do no better than a baseline. CannotEvaluate, CannotJoin.
+        """
+        from operators.evaluate.declare import evaluate
+
+        judged, measured = evaluate(
+            scores, truth, label=label, to=self._full(to), on=on, censored=censored, classes=classes, window=window,
+            by=by, baselines=baselines, score=score, predicted=predicted, tolerance=tolerance, most_slices=most_slices,
+            alarm_windows=alarm_windows, alarm_rows=alarm_rows, version=version,
+        )  # fmt: skip
+        self.add(judged, description="Predictions with what came true.", owner=owner, tags=tags)
+        return self.add(measured, description=description, owner=owner, tags=tags)
+
+    def train(
+        self,
+        examples: Stream,
+        *,
+        target: str,
+        to: str,
+        features: Features | Iterable[str],
+        estimator: Any = None,
+        candidates: Mapping[str, Any] | None = None,
+        classes: Sequence[bool | int | str] | None = None,
+        censored: str | None = None,
+        weight: str | None = None,
+        weak: Stream | None = None,
+        weak_probability: str = "probability",
+        weak_until: int | None = None,
+        chunk: int = 500,
+        checkpoint_every: int | None = None,
+        retrain_on: Input | None = None,
+        on_alarm: Literal["challenger", "reset"] = "challenger",
+        most_challengers: int = 2,
+        gates: Sequence[Gate] = (),
+        promote_error: float = 0.05,
+        probation: int | None = None,
+        compare_over: int | None = None,
+        version: str = "1",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Learn from examples as they come; `to` is the stream of models, `<to>.alarms` what the trainer reports.
+
+        Every chunk of exactly `chunk` rows is predicted by champion and challengers before they learn it. A challenger
+        that loses less takes over, wrongly in at most `promote_error` of a champion's reigns and not against the
+        objection of `gates` (hw.gate), and the one before comes back if that proves a mistake. `retrain_on` (hw.later)
+        are alarms after which a fresh challenger begins, or the champion anew. Rows without a target or with a true
+        `censored` are left out. `weak` labels are learnt while there is little truth. CannotTrain, CannotLearn.
+        """
+        from operators.train.declare import train
+
+        made = train(
+            examples, target=target, to=self._full(to), features=features, estimator=estimator, candidates=candidates,
+            classes=classes, censored=censored, weight=weight, weak=weak, weak_probability=weak_probability,
+            weak_until=weak_until, chunk=chunk, checkpoint_every=checkpoint_every, retrain_on=retrain_on,
+            on_alarm=on_alarm, most_challengers=most_challengers, gates=gates, promote_error=promote_error,
+            probation=probation, compare_over=compare_over, version=version,
+        )  # fmt: skip
+        control = made.control
+        self.streams.setdefault(control.name, self._owned(control))
         return self.add(made, description=description, owner=owner, tags=tags)
 
     def predict(
