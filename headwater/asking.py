@@ -13,6 +13,7 @@ from headwater.alarms import Alarms, alarms
 from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
+from headwater.profiles import WINDOWS, StreamProfile, stream_profile
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Instant, Query
@@ -114,6 +115,11 @@ class Asking(Connection):
         """The alarms of all streams that carry them, by event time: from `since` up to, not including, `until`, of one
         kind ("data", "concept", …), raised by one operator, about one column."""
         return alarms(self, since=since, until=until, kind=kind, source=source, column=column)
+
+    def profile(self, stream: Stream | str, *, windows: int = WINDOWS) -> StreamProfile | None:
+        """What the columns of a stream hold: the newest `windows` of its profile put together, or None if nobody has
+        profiled it yet."""
+        return stream_profile(self, stream if isinstance(stream, str) else stream.name, windows=windows)
 
     @property
     def _datasets(self) -> Path:

@@ -9,6 +9,8 @@ from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.model_card import Card
+from headwater.models import Model, Models, NoSuchModel
 from headwater.platform import CatalogBehind
 from headwater.profiles import StreamProfile
 from headwater.provenance import Impact, Trace
@@ -26,12 +28,17 @@ from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.model.artefact import ModelError
+from operators.model.features import Features, features
+from operators.model.learner import UnknownClass
+from operators.model.registry import CannotLearn
 from operators.monitor import CannotMonitor, Metric, Window, WindowTooLarge, metrics
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.predict import CannotPredict
+from operators.profile import CannotProfile, ColumnProfile, SketchError, read_sketch
 from operators.train import gates as gate
 from operators.train.errors import CannotTrain
-from operators.profile import CannotProfile, ColumnProfile, SketchError, read_sketch
 from operators.windows import CannotWindow
 from streams.address import BadAddress, NoSuchRow
 from streams.condition import ConditionError
@@ -74,12 +81,15 @@ __all__ = [
     "Alarms",
     "BadAddress",
     "Batch",
-    "CannotReplay",
     "CannotEvaluate",
-    "CannotTrain",
+    "CannotLearn",
     "CannotMonitor",
+    "CannotPredict",
     "CannotProfile",
+    "CannotReplay",
+    "CannotTrain",
     "CannotWindow",
+    "Card",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -95,6 +105,7 @@ __all__ = [
     "DatasetGone",
     "Derived",
     "DriftError",
+    "Features",
     "HeadwaterError",
     "Hub",
     "Impact",
@@ -105,6 +116,10 @@ __all__ = [
     "LogFull",
     "Mapped",
     "Metric",
+    "Model",
+    "ModelError",
+    "Models",
+    "NoSuchModel",
     "NoSuchRow",
     "NotRegistered",
     "Operator",
@@ -137,6 +152,7 @@ __all__ = [
     "StreamProfile",
     "TaskFailed",
     "Trace",
+    "UnknownClass",
     "Window",
     "WindowTooLarge",
     "WrongOutput",
@@ -147,6 +163,7 @@ __all__ = [
     "condition",
     "connect",
     "covered",
+    "features",
     "finite",
     "gate",
     "impute",

@@ -5,22 +5,21 @@ What an operator does is said where it is made (operators/clean, operators/join,
 
 from __future__ import annotations
 
-from typing import Literal
-from operators.monitor import declare as monitors
-from operators.monitor import monitor
-from operators.profile import profile
-
 from typing import TYPE_CHECKING, Any, Literal
+
 from operators.model.learner import Class
 from operators.model.stream import Learns
+from operators.monitor import declare as monitors
+from operators.monitor import monitor
 from operators.operator import Input
 from operators.predict import predict
+from operators.profile import profile
+
 if TYPE_CHECKING:
     from operators.model.features import Features
     from operators.train.gates import Gate
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
 
 import pyarrow as pa
 
