@@ -19,12 +19,24 @@ from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Instant, Query
 from headwater.status import OperatorStatus, operator_statuses
 from streams.message import RowAddress
-from streams.rows import Row, Rows
+from streams.rows import Row, Rows, read_rows
 from streams.stream import Stream
 
 
 class Asking(Connection):
     """A connection that answers questions."""
+
+    def read(
+        self,
+        stream: Stream | str,
+        *,
+        last: int | None = None,
+        columns: list[str] | None = None,
+        ranges: dict[int, tuple[int, int]] | None = None,
+    ) -> Rows:
+        """Rows with their addresses: all, the `last` so many, or those of offset `ranges` {partition: (first, end)}."""
+        registered = self.readable(stream)
+        return read_rows(self.log, registered, self.schema, last=last, columns=columns, ranges=ranges)
 
     def search(self, question: str, *, limit: int = 10) -> list[Hit]:
         """What the catalog holds about a question in plain words, best first."""

@@ -34,7 +34,7 @@ from streams.lookup import TableView
 from streams.publish import Publisher
 from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of
-from streams.rows import Rows, read_rows, rows_of
+from streams.rows import Rows, rows_of
 from streams.stream import Stream
 
 
@@ -111,18 +111,6 @@ class Hub(Asking):
     def publish_file(self, stream: Stream | str, path: str | Path, *, again: bool = False) -> PublishedFile:
         """Publish the rows of a file, all or none, each content once. See headwater.files.publish_file."""
         return publish_file(self, stream if isinstance(stream, str) else stream.name, path, again=again)
-
-    def read(
-        self,
-        stream: Stream | str,
-        *,
-        last: int | None = None,
-        columns: list[str] | None = None,
-        ranges: dict[int, tuple[int, int]] | None = None,
-    ) -> Rows:
-        """Rows with their addresses: all, the `last` so many, or those of offset `ranges` {partition: (first, end)}."""
-        registered = self.readable(stream)
-        return read_rows(self.log, registered, self.schema, last=last, columns=columns, ranges=ranges)
 
     def subscribe(self, stream: Stream | str, *, start: str = "end", poll: float = 0.5) -> Iterator[Rows]:
         """Rows as they are appended, batch by batch, for ever; `start` is "end" or "beginning". Gives empty Rows after

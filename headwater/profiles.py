@@ -15,7 +15,7 @@ from operators.profile import ColumnProfile, read_sketch
 from operators.profile.stream import profile_rows
 
 if TYPE_CHECKING:
-    from headwater.connection import Connection
+    from headwater.asking import Asking
 
 #: So many windows are put together unless something else is asked for.
 WINDOWS: Final = 400
@@ -82,7 +82,7 @@ class StreamProfile:
 SHOWN: Final = ("column", "nulls", "distinct", "from", "middle", "to", "values")
 
 
-def stream_profile(hub: Connection, name: str, *, windows: int = WINDOWS) -> StreamProfile | None:
+def stream_profile(hub: Asking, name: str, *, windows: int = WINDOWS) -> StreamProfile | None:
     """The newest `windows` of the profile of a stream, put together; None if no operator profiles it, or none of its
     windows is closed yet. NotRegistered for an unknown stream."""
     made_by = profile_of(hub, name)
@@ -100,7 +100,7 @@ def stream_profile(hub: Connection, name: str, *, windows: int = WINDOWS) -> Str
     return StreamProfile(name, made_by, min(starts), max(ends), len(set(starts)), columns)
 
 
-def profile_of(hub: Connection, name: str) -> str | None:
+def profile_of(hub: Asking, name: str) -> str | None:
     """The stream with the profiles of a stream, the widest if there are several; None if nobody makes them."""
     operators = {record.name: record.spec for record in hub.catalog.operators()}
     consumers = [operators[one] for one in hub.catalog.stream(name).consumers if one in operators]
@@ -109,7 +109,7 @@ def profile_of(hub: Connection, name: str) -> str | None:
     return None if widest is None else widest.outputs[0].stream
 
 
-def _operator_columns(hub: Connection, made_by: str) -> list[str]:
+def _operator_columns(hub: Asking, made_by: str) -> list[str]:
     [producer] = hub.catalog.stream(made_by).producers
     return list(hub.catalog.operator(producer).spec.params["columns"])
 
