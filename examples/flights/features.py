@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +26,21 @@ WEATHER: Final = {
     "visib": "visib",
 }
 
+#: How a delay of so many minutes looks to a linear model: a curve for all of it, and the edge at LATE_AFTER.
+DELAY_SCALE: Final = 30.0
+EDGE_SCALE: Final = 10.0
+#: Of so many minutes lost between departure and arrival.
+LOST_SCALE: Final = 15.0
+#: A delay without a report of what others lost: flights make up about five minutes on their way.
+USUALLY_LOST: Final = -5.0
+
 DERIVES: Final[dict[str, list[str]]] = {
+    "expected_delay": ["dep_delay", "lost_to"],
+    "delay_curve": ["dep_delay"],
+    "delay_log": ["dep_delay"],
+    "delay_edge": ["dep_delay"],
+    "lost_from_curve": ["lost_from"],
+    "lost_to_curve": ["lost_to"],
     "hour": ["scheduled_departure"],
     "weekday": ["scheduled_departure"],
     "month": ["scheduled_departure"],
@@ -34,10 +49,17 @@ DERIVES: Final[dict[str, list[str]]] = {
     "weather_age": ["departed", "weather_observed"],
 }
 READS: Final = sorted({field for fields in DERIVES.values() for field in fields})
+CURVES: Final = ("expected_delay", "delay_curve", "delay_log", "delay_edge", "lost_from_curve", "lost_to_curve")
 SCHEMA: Final = hw.Schema(
-    pa.schema({name: pa.int32() for name in DERIVES})
+    pa.schema({name: pa.float64() if name in CURVES else pa.int32() for name in DERIVES})
 ).described(
     {
+        "expected_delay": "Minutes behind the plan on arrival, if it loses what others have just lost on the way there.",
+        "delay_curve": "The delay at departure, from -1 to 1 (hyperbolic tangent, half an hour to the unit).",
+        "delay_log": "The delay at departure, as a logarithm from 21 minutes before the plan.",
+        "delay_edge": "How the delay at departure stands to the limit of being late, from -1 to 1.",
+        "lost_from_curve": "What others from here have just lost on their way, from -1 to 1.",
+        "lost_to_curve": "What others to there have just lost on their way, from -1 to 1.",
         "hour": "Planned hour of departure on the clock in New York.",
         "weekday": "Planned day of departure in New York: 0 is Monday.",
         "month": "Planned month of departure in New York.",
@@ -51,6 +73,7 @@ KEPT: Final = (
     *("flight_id", "departed", "published", "weather_observed"),
     *("carrier", "airline", "tailnum", "origin", "dest", "dep_delay", "distance"),
     *(name for name in WEATHER.values() if name != "weather_observed"),
+    *("lost_from", "lost_from_until", "lost_to", "lost_to_until"),
     *("plane_seats", "dest_lat", "dest_lon", "dest_alt"),
     *DERIVES,
 )
@@ -68,7 +91,15 @@ OUTCOME_SCHEMA: Final = hw.Schema(
 def at_departure(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Features from what is in the row; each row by itself."""
     planned = pc.cast(rows["scheduled_departure"], NEW_YORK)
+    delay = rows["dep_delay"].cast(pa.float64())
+    lost_from, lost_to = (pc.fill_null(rows[name], USUALLY_LOST) for name in ("lost_from", "lost_to"))
     columns = {
+        "expected_delay": pc.add(delay, pc.max_element_wise(pc.min_element_wise(lost_to, 30.0), -25.0)),
+        "delay_curve": _squashed(delay, 0.0, DELAY_SCALE),
+        "delay_log": pc.log1p(pc.add(pc.max_element_wise(pc.min_element_wise(delay, 180.0), -20.0), 21.0)),
+        "delay_edge": _squashed(delay, LATE_AFTER, EDGE_SCALE),
+        "lost_from_curve": _squashed(lost_from, 0.0, LOST_SCALE),
+        "lost_to_curve": _squashed(lost_to, 0.0, LOST_SCALE),
         "hour": pc.hour(planned),
         "weekday": pc.day_of_week(planned),
         "month": pc.month(planned),
@@ -76,7 +107,29 @@ def at_departure(rows: pa.RecordBatch) -> pa.RecordBatch:
         "plane_age": pc.subtract(pc.year(rows["departed"]), rows["plane_year"]),
         "weather_age": pc.minutes_between(rows["weather_observed"], rows["departed"]),
     }
-    return pa.RecordBatch.from_arrays([column.cast(pa.int32()) for column in columns.values()], schema=SCHEMA.arrow)
+    arrays = [column.cast(SCHEMA.arrow.field(name).type) for name, column in columns.items()]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA.arrow)
+
+
+def _squashed(minutes: pa.Array, middle: float, scale: float) -> pa.Array:
+    return pa.array(np.tanh((minutes.to_numpy(zero_copy_only=False) - middle) / scale))
+
+
+def lost_from(flown: pa.RecordBatch) -> dict[str, float]:
+    """Minutes that flights lost between departure and arrival, on average by airport of departure."""
+    return _mean_loss(flown, "origin")
+
+
+def lost_to(flown: pa.RecordBatch) -> dict[str, float]:
+    """Minutes that flights lost between departure and arrival, on average by airport of destination."""
+    return _mean_loss(flown, "dest")
+
+
+def _mean_loss(flown: pa.RecordBatch, airport: str) -> dict[str, float]:
+    lost = pc.subtract(flown["arr_delay"], flown["dep_delay"])
+    means = pa.table({"airport": flown[airport], "lost": lost}).group_by("airport").aggregate([("lost", "mean")])
+    found = dict(zip(means["airport"].to_pylist(), means["lost_mean"].to_pylist(), strict=True))
+    return {name: mean for name, mean in sorted(found.items()) if mean is not None}
 
 
 def outcome(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import headwater as hw
-from examples.flights import data, features
+from examples.flights import data, features, learning
 
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
-#: Rows in one batch of a source: in four partitions a message of about a thousand rows.
-FLIGHTS_AT_ONCE: Final = 4_000
-#: Four days of weather.
-HOURS_AT_ONCE: Final = 300
+#: Rows in one batch of a source, about half a day: a model can only take effect between two batches.
+FLIGHTS_AT_ONCE: Final = 500
+#: Half a day of weather at three airports.
+HOURS_AT_ONCE: Final = 36
 
 
 def build(rows: int | None = None) -> hw.Pipeline:
@@ -81,8 +81,48 @@ def build(rows: int | None = None) -> hw.Pipeline:
         description="Departures with the newest weather at their airport that was known when they left.",
         tags=["flights", "weather"],
     )
-    described = p.join(
+    # What flights that have just arrived have lost on their way, by where they came from and where they went.
+    flown = p.join(
+        arrived,
+        departed,
+        how="asof",
+        on="flight_id",
+        left_fields=["origin", "dest", "arr_delay"],
+        fields={"dep_delay": "dep_delay"},
+        tolerance="2d",
+        to="flown",
+        description="Arrivals with their delay at departure.",
+        tags=["flights"],
+    )
+    reads = ["arr_delay", "dep_delay"]
+    lost_from = p.monitor(flown, features.lost_from, window="1h", reads=[*reads, "origin"], to="lost_from")
+    lost_to = p.monitor(flown, features.lost_to, window="3h", reads=[*reads, "dest"], to="lost_to")
+    leaving = p.join(
         in_weather,
+        lost_from,
+        how="asof",
+        on=("origin", "metric"),
+        broadcast=True,
+        fields={"value": "lost_from", "window_end": "lost_from_until"},
+        tolerance="6h",
+        to="leaving",
+        description="Departures with what others from there have just lost.",
+        tags=["flights"],
+    )
+    going = p.join(
+        leaving,
+        lost_to,
+        how="asof",
+        on=("dest", "metric"),
+        broadcast=True,
+        fields={"value": "lost_to", "window_end": "lost_to_until"},
+        tolerance="6h",
+        to="going",
+        description="Departures with what others to their destination have just lost.",
+        tags=["flights"],
+    )
+    described = p.join(
+        going,
         {"plane": known_planes, "airline": airlines, "destination": known_airports},
         on={"plane": "tailnum", "airline": "carrier", "destination": ("dest", "faa")},
         fields={
@@ -108,11 +148,6 @@ def build(rows: int | None = None) -> hw.Pipeline:
         tags=["flights", "features"],
     )
 
-    # ------------------------------------------------------------------------------------------------------------
-    # The learning operators stand here: weak labels, a trained model, predictions and drift, all from `features`
-    # at the moment of departure. The outcomes below are what they are measured by.
-    # ------------------------------------------------------------------------------------------------------------
-
     # Only later, when a flight has arrived or a day has passed, is its outcome known.
     outcomes = p.join(
         at_departure,
@@ -129,7 +164,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         tags=["flights", "outcome"],
     )
     plausible = p.clean(outcomes, expect=features.PLAUSIBLE, to="outcomes.clean")
-    p.map(
+    training = p.map(
         plausible,
         features.outcome,
         reads=["arrived", "arr_delay"],
@@ -142,6 +177,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         owner="delay-prediction",
         tags=["flights", "training"],
     )
+    learning.learn(p, at_departure, training)
     return p
 
 

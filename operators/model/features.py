@@ -56,7 +56,8 @@ def features(
     made = Features(
         _names(numeric, "numeric"),
         _names(plain, "plain"),
-        {name: _edges(name, edges) for name, edges in (binned or {}).items()},
+        # By name: an artefact's manifest is JSON with sorted names, and must declare the same columns.
+        {name: _edges(name, edges) for name, edges in sorted((binned or {}).items())},
         _counts(onehot, "onehot", VOCABULARY, LARGEST_VOCABULARY),
         _counts(hashed, "hashed", BUCKETS, LARGEST_BUCKETS),
     )
@@ -143,7 +144,7 @@ def _counts(given: Sequence[str] | Mapping[str, int], what: str, usual: int, lar
                 where="features",
                 fix=f"From 1 up to {largest}.",
             )
-    return counts
+    return dict(sorted(counts.items()))
 
 
 def _edges(name: str, given: Sequence[float]) -> tuple[float, ...]:
