@@ -103,7 +103,7 @@ def alarms(
         rows = read_rows(connection.log, stream, connection.schema)
         found += [
             one
-            for one in _raised(_between(rows, since, until))
+            for one in raised(_between(rows, since, until))
             if all(value is None or getattr(one, name) == value for name, value in wanted.items())
         ]
     return Alarms(tuple(sorted(found, key=lambda one: (one.at, one.source, one.address))))
@@ -139,7 +139,8 @@ def _between(rows: Rows, since: Instant | None, until: Instant | None) -> Rows:
     return Rows(rows.stream, rows.table.take(pa.array(at)), rows.addresses.take(at))
 
 
-def _raised(rows: Rows) -> Iterator[RaisedAlarm]:
+def raised(rows: Rows) -> Iterator[RaisedAlarm]:
+    """The alarms in these rows of an alarm stream."""
     for row in rows:
         fields = dict(row.fields)
         evidence = orjson.loads(fields.pop("evidence"))

@@ -14,10 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from headwater.learning_display import Learning
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, decode_all, progress_topic
 from streams.log import Log
 from streams.message import BEGINNING, END
+from streams.schema import Schema
 
 #: Seconds between two looks at the log.
 EVERY = 0.2
@@ -72,7 +74,8 @@ class Display:
 
     It reads what tasks commit to their progress streams, so it counts what is done, by whichever worker. It starts no
     thread, so that a job with it may fork its workers. On a terminal it draws a table (which goes when the run is
-    over if it is `transient`); elsewhere it prints a line now and then. `clock` gives seconds.
+    over if it is `transient`); elsewhere it prints a line now and then. With `schemas` it also shows the newest
+    measures of predictions and the newest alarms. `clock` gives seconds.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Display:
         log: Log,
         console: Console,
         *,
+        schemas: Callable[[int], Schema] | None = None,
         transient: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -95,6 +99,7 @@ class Display:
         for one in self.counts.values():
             for number in range(one.node.tasks):
                 self._begin(one, number)
+        self._learning = None if schemas is None else Learning(plan, log, schemas)
         self._live = Live(console=console, auto_refresh=False, transient=transient) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -110,7 +115,7 @@ class Display:
             self._live.update(self.drawn(), refresh=True)
             self._live.stop()
         elif kind is None:
-            self.console.print(self.line(), highlight=False)
+            self._print()
 
     def __call__(self) -> None:
         now = self._clock()
@@ -121,7 +126,7 @@ class Display:
             self._live.update(self.drawn(), refresh=True)
         elif now - self._said >= EVERY_LINE:
             self._said = now
-            self.console.print(self.line(), highlight=False)
+            self._print()
 
     @property
     def rows(self) -> int:
@@ -144,14 +149,20 @@ class Display:
             right = heading not in ("operator", "event time")
             table.add_column(heading, justify="right" if right else "left", no_wrap=True)
         shown = list(self.counts.values())
-        beyond = len(shown) - max(self.console.height - BESIDE, 3)
+        learnt = [] if self._learning is None else self._learning.lines()
+        beyond = len(shown) - max(self.console.height - BESIDE - len(learnt), 3)
         left_out = [one for one in shown if one.watermark == END][: beyond + 1] if beyond > 0 else []
         if left_out:
             table.add_row(Text(f"{len(left_out)} that have ended", "dim"), "", "", "", Text("end", "green"), "", "")
         for one in shown:
             if one not in left_out:
                 table.add_row(*self._cells(one))
-        return Group(table, Text(self.line(), "bold"))
+        return Group(table, *learnt, Text(self.line(), "bold"))
+
+    def _print(self) -> None:
+        self.console.print(self.line(), highlight=False)
+        for line in [] if self._learning is None else self._learning.lines():
+            self.console.print(Text("  ").append(line), highlight=False)
 
     def _cells(self, one: Counts) -> list[Text]:
         is_source = one.node.operator is None
@@ -185,6 +196,8 @@ class Display:
             for progress in decode_all(fetched, name):
                 self.counts[name].add(progress, self._looked)
             self._positions[name, number] = fetched.next
+        if self._learning is not None:
+            self._learning.look()
 
 
 def _date(watermark: int) -> str:

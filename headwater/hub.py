@@ -179,7 +179,11 @@ class Hub(Asking):
 
         with ExitStack() as stack:
             stack.enter_context(platform.following(self.catalog, self.log))
-            display = stack.enter_context(Display(plan, self.log, console)) if console is not None else None
+            display = (
+                stack.enter_context(Display(plan, self.log, console, schemas=self.schema))
+                if console is not None
+                else None
+            )
 
             def look_after() -> None:
                 for look in (upkeep, display, watch):

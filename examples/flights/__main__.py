@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _display(hub: hw.Hub, pipeline: hw.Pipeline, console: Console) -> Display:
     """Gone when the run is over: the summary says what came of it."""
-    return Display(hub.plan(pipeline), hub.log, console, transient=True)
+    return Display(hub.plan(pipeline), hub.log, console, schemas=hub.schema, transient=True)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -162,7 +162,9 @@ class ProfileOperator:
             if end < len(windows):
                 state[_PENDING] = rows.slice(end)
             rows, times, windows = rows.slice(0, end), times[:end], windows[:end]
-        edges: Any = np.flatnonzero(np.concatenate([[True], windows[1:] != windows[:-1], [True]])) if len(windows) else []
+        edges: Any = (
+            np.flatnonzero(np.concatenate([[True], windows[1:] != windows[:-1], [True]])) if len(windows) else []
+        )
         names = self.inputs[0].reads
         for start, stop in pairwise(edges):
             window, part = int(windows[start]), rows.slice(start, stop - start)
