@@ -9,7 +9,7 @@ import numpy as np
 
 from operators.execution.merge import Channel, ChannelId, Merge
 from operators.execution.plan import Node, Plan
-from operators.execution.progress import Progress, ProgressReader, task_of
+from operators.execution.progress import Progress, ProgressReader, progress_topic, task_of
 from operators.operator import Input
 from streams.keys import partitions_of
 from streams.log.protocol import Corrupt, Log
@@ -77,6 +77,10 @@ class Inputs:
         if last is not None:
             self.merge.clock = last.clock
         self._bases = [channel for channel in channels if channel.feedback]
+        read = [(feed.given.stream.name, feed.reader.partition) for feed in self._feeds]
+        followed = [(progress_topic(operator), task) for operator, task in map(task_of, followers)]
+        self._places = tuple(dict.fromkeys([*read, *followed]))
+        self._ends: tuple[int, ...] = ()
 
     def _feed(
         self,
@@ -120,6 +124,16 @@ class Inputs:
         if outside and given.stream.time is not None:
             channels[0].watermark = channels[0].outside[0]
         return _Feed(reader, given, channels, follow)
+
+    def unchanged(self) -> bool:
+        """True if nothing was written since the last call to what is read here, nor to its writers' progress."""
+        ends = self._log.ends(self._places)
+        same = ends == self._ends and not self._lacks_base()
+        self._ends = ends
+        return same
+
+    def _lacks_base(self) -> bool:
+        return any(channel.reach == BEGINNING and not channel.queue for channel in self._bases)
 
     def poll(self) -> bool:
         """Look for new batches and watermarks; True if there were any."""

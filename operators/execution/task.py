@@ -109,6 +109,7 @@ class Task:
             self.node, self.number, self._plan, context.log, context.schema, last, on_gap=context.on_gap
         )
         self._merge = self._inputs.merge
+        self._idle = False
         self._seq = last.seq + 1 if last else 0
         self._bound = last.bound if last else BEGINNING
         self._watermark = last.watermark if last else BEGINNING
@@ -144,6 +145,10 @@ class Task:
         Raises Fenced, LogBusy or LogFull from the log, RowsGone, or StepFailed after committing what came before the
         batch that failed; the task must then be started anew.
         """
+        unchanged = self._inputs.unchanged()
+        if self._idle and unchanged and not force:
+            return False
+        self._idle = False
         self._inputs.poll()
         until = monotonic() + seconds
         try:
@@ -161,6 +166,7 @@ class Task:
         self._transaction.skip(self._inputs.gaps())
         self._advance_watermark()
         if not self._transaction.took_any and self._watermark == self._told:
+            self._idle = True
             return False
         quiet = not self._transaction.took_any and self._watermark < END
         if not quiet or monotonic() - self._committed > QUIET_SECONDS:

@@ -127,6 +127,10 @@ class Log(Protocol):
         """For each partition its first readable offset and the offset after its last committed message.
         UnknownTopic."""
 
+    def ends(self, places: Iterable[tuple[str, int]]) -> tuple[int, ...]:
+        """The offset after the last committed message of each of these (topic, partition); cheap, so that a task can
+        ask before it reads whether there is anything to read. UnknownTopic."""
+
     def read(self, topic: str, partition: int, offset: int, *, max_bytes: int = 4 << 20) -> Fetched:
         """Committed messages from `offset` on, up to about `max_bytes` (at least one message if there is
         one); empty at the end. Never waits, holds nothing open afterwards. An offset before the first readable
