@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from headwater import platform, provenance
 from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
+from headwater.labels import LabelAnalysis, analyse
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Query
 from headwater.status import OperatorStatus, operator_statuses
+from operators.label.function import Class
 from streams.message import RowAddress
 from streams.rows import Row, Rows
 from streams.stream import Stream
@@ -98,6 +100,24 @@ class Asking(Connection):
         """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
         name = stream if stream is None or isinstance(stream, str) else stream.name
         return quarantine(self.catalog, self.log, self.schema, name)
+
+    # Labels
+
+    def labels(
+        self,
+        stream: Stream | str,
+        *,
+        truth: str | tuple[str, str] | None = None,
+        on: str | None = None,
+        meaning: Mapping[Any, Class] | None = None,
+    ) -> LabelAnalysis:
+        """What weak labels are worth: coverage, overlaps, conflicts and accuracy of each function, and recall, precision
+        and calibration of each class.
+
+        `truth` is a column that was kept with the labels, or (stream, column) with rows that meet in `on` (default: the
+        labels' key), of which the newest of a key counts. `meaning` says which class a value of it is. LabelError.
+        """
+        return analyse(self, stream if isinstance(stream, str) else stream.name, truth=truth, on=on, meaning=meaning)
 
     @property
     def _datasets(self) -> Path:

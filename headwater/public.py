@@ -8,6 +8,7 @@ from headwater import testing
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.labels import LabelAnalysis
 from headwater.platform import CatalogBehind
 from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
@@ -20,6 +21,8 @@ from operators.execution.plan import PlanError
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.label.function import LabelError, LabelingFunction, SlowFunction, labeling_function
+from operators.label.rules import keyword, lookup_label, regex, rule
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
 from streams.address import BadAddress, NoSuchRow
@@ -79,6 +82,9 @@ __all__ = [
     "Impact",
     "Incompatible",
     "Input",
+    "LabelAnalysis",
+    "LabelError",
+    "LabelingFunction",
     "LogBusy",
     "LogError",
     "LogFull",
@@ -104,6 +110,7 @@ __all__ = [
     "RunReport",
     "Schema",
     "SchemaError",
+    "SlowFunction",
     "SourceError",
     "State",
     "StateMismatch",
@@ -120,8 +127,11 @@ __all__ = [
     "finite",
     "impute",
     "jump",
+    "keyword",
+    "labeling_function",
     "later",
     "length",
+    "lookup_label",
     "matches",
     "none_of",
     "normalise",
@@ -132,6 +142,8 @@ __all__ = [
     "one_of",
     "ranges_of",
     "references",
+    "regex",
+    "rule",
     "sums",
     "testing",
     "unique",

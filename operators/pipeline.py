@@ -20,6 +20,9 @@ from operators.graph import Graph
 from operators.join import join
 from operators.join.columns import Fields, On
 from operators.join.declare import How
+from operators.label import label as label_rows
+from operators.label.declare import ModelKind, Prior
+from operators.label.function import Class, LabelingFunction
 from operators.map import Function
 from operators.map import map as map_rows
 from operators.repartition import repartition
@@ -179,3 +182,37 @@ class Pipeline(Graph):
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
         return self.add(made, description=description, owner=owner, tags=tags)
+
+    def label(
+        self,
+        source: Stream,
+        functions: Sequence[LabelingFunction],
+        *,
+        to: str,
+        classes: Sequence[Class] | None = None,
+        prior: Prior = "learn",
+        model: ModelKind = "patterns",
+        keep: Sequence[str] = (),
+        update_every: int = 5_000,
+        forgetting: int | None = 100_000,
+        lag: Duration = 0,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Label rows by what `functions` (hw.labeling_function, hw.rule, …) say of them: votes in `<to>.votes`, what
+        each vote is worth in `<to>.model`, alarms about functions in `<to>.alarms`, and probabilities in `<to>`.
+
+        `classes` (default: those that the functions name), `prior`: the share of each, "learn", or None for equal ones.
+        model="patterns" is learnt without truth, anew after every `update_every` rows; rows `forgetting` rows ago
+        count half. model="majority" counts votes. `keep`: columns that go with the labels. LabelError.
+        """
+        made = label_rows(
+            source, functions, to=self._full(to), classes=classes, prior=prior, model=model, keep=keep,
+            update_every=update_every, forgetting=forgetting, lag=lag, version=version,
+        )  # fmt: skip
+        for part in made[:-1]:
+            self.add(part, on_error=on_error, owner=owner, tags=tags)
+        return self.add(made[-1], on_error=on_error, description=description, owner=owner, tags=tags)
