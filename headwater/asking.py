@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from headwater.alarms import Alarms, alarms
 from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
+from headwater.labels import LabelAnalysis, analyse
 from headwater.profiles import WINDOWS, StreamProfile, stream_profile
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
 from headwater.query import Instant, Query
 from headwater.status import OperatorStatus, operator_statuses
+from operators.label.function import Class
 from streams.message import RowAddress
 from streams.rows import Row, Rows, read_rows
 from streams.stream import Stream
@@ -136,3 +138,19 @@ class Asking(Connection):
     @property
     def _datasets(self) -> Path:
         return self.config.workspace / "datasets"
+
+    def labels(
+        self,
+        stream: Stream | str,
+        *,
+        truth: str | tuple[str, str] | None = None,
+        on: str | None = None,
+        meaning: Mapping[Any, Class] | None = None,
+    ) -> LabelAnalysis:
+        """What weak labels are worth: coverage, overlaps, conflicts and accuracy of each function, and recall, precision
+        and calibration of each class.
+
+        `truth` is a column that was kept with the labels, or (stream, column) with rows that meet in `on` (default: the
+        labels' key), of which the newest of a key counts. `meaning` says which class a value of it is. LabelError.
+        """
+        return analyse(self, stream if isinstance(stream, str) else stream.name, truth=truth, on=on, meaning=meaning)

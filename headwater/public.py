@@ -9,6 +9,7 @@ from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.labels import LabelAnalysis
 from headwater.model_card import Card
 from headwater.models import Model, Models, NoSuchModel
 from headwater.platform import CatalogBehind
@@ -28,6 +29,8 @@ from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.label.function import LabelError, LabelingFunction, SlowFunction, labeling_function
+from operators.label.rules import keyword, lookup_label, regex, rule
 from operators.model.artefact import ModelError
 from operators.model.features import Features, features
 from operators.model.learner import UnknownClass
@@ -111,6 +114,9 @@ __all__ = [
     "Impact",
     "Incompatible",
     "Input",
+    "LabelAnalysis",
+    "LabelError",
+    "LabelingFunction",
     "LogBusy",
     "LogError",
     "LogFull",
@@ -144,6 +150,7 @@ __all__ = [
     "Schema",
     "SchemaError",
     "SketchError",
+    "SlowFunction",
     "SourceError",
     "State",
     "StateMismatch",
@@ -168,8 +175,11 @@ __all__ = [
     "gate",
     "impute",
     "jump",
+    "keyword",
+    "labeling_function",
     "later",
     "length",
+    "lookup_label",
     "matches",
     "metrics",
     "none_of",
@@ -182,6 +192,8 @@ __all__ = [
     "ranges_of",
     "read_sketch",
     "references",
+    "regex",
+    "rule",
     "sums",
     "testing",
     "unique",

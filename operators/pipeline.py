@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from operators.label import label as label_rows
+from operators.label.declare import ModelKind, Prior
+from operators.label.function import Class, LabelingFunction
 from operators.model.learner import Class
 from operators.model.stream import Learns
 from operators.monitor import declare as monitors
@@ -418,3 +421,37 @@ class Pipeline(Graph):
             limit=limit, version=version,
         )  # fmt: skip
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def label(
+        self,
+        source: Stream,
+        functions: Sequence[LabelingFunction],
+        *,
+        to: str,
+        classes: Sequence[Class] | None = None,
+        prior: Prior = "learn",
+        model: ModelKind = "patterns",
+        keep: Sequence[str] = (),
+        update_every: int = 5_000,
+        forgetting: int | None = 100_000,
+        lag: Duration = 0,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Label rows by what `functions` (hw.labeling_function, hw.rule, …) say of them: votes in `<to>.votes`, what
+        each vote is worth in `<to>.model`, alarms about functions in `<to>.alarms`, and probabilities in `<to>`.
+
+        `classes` (default: those that the functions name), `prior`: the share of each, "learn", or None for equal ones.
+        model="patterns" is learnt without truth, anew after every `update_every` rows; rows `forgetting` rows ago
+        count half. model="majority" counts votes. `keep`: columns that go with the labels. LabelError.
+        """
+        made = label_rows(
+            source, functions, to=self._full(to), classes=classes, prior=prior, model=model, keep=keep,
+            update_every=update_every, forgetting=forgetting, lag=lag, version=version,
+        )  # fmt: skip
+        for part in made[:-1]:
+            self.add(part, on_error=on_error, owner=owner, tags=tags)
+        return self.add(made[-1], on_error=on_error, description=description, owner=owner, tags=tags)

@@ -17,6 +17,20 @@ import headwater as hw
 #: Examples that are learnt at a time, about half a day.
 CHUNK: Final = 500
 
+#: Rules of thumb of people who know airports. Each may be wrong, and abstains where it has nothing to say.
+FUNCTIONS: Final = [
+    hw.rule("left_late", "dep_delay > 20", True),
+    hw.rule("left_very_late", "dep_delay > 45", True),
+    hw.rule("left_on_time", "dep_delay <= 0", False),
+    hw.rule("a_little_late", "dep_delay > 0 and dep_delay <= 10", False),
+    hw.rule("expected_late", "expected_delay > 18", True),
+    hw.rule("expected_on_time", "expected_delay < 8", False),
+    hw.rule("rain_or_fog", "(precip > 0.05 or visib < 3) and dep_delay > 5", True),
+    hw.rule("evening_rush", "hour >= 17 and dep_delay > 12", True),
+    hw.rule("early_bird", "hour < 9 and dep_delay < 10", False),
+    hw.rule("others_lose", "lost_to > 8 and dep_delay > 5", True),
+]
+
 #: What the model sees: a delay in several forms, the weather, the route, what others have just lost.
 FEATURES: Final = hw.features(
     plain=["delay_curve", "delay_log", "delay_edge", "lost_from_curve", "lost_to_curve"],
@@ -63,6 +77,16 @@ WATCHED: Final = ["dep_delay", "expected_delay", "wind_speed", "visib", "pressur
 
 def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
     """Declare all of it: `departures` with their features, `training` the same with outcomes, when those are known."""
+    labels = p.label(
+        departures,
+        FUNCTIONS,
+        classes=[False, True],
+        keep=FEATURES.columns,
+        to="labels",
+        description="Probably late or not, by rules of thumb alone, at the moment of departure.",
+        owner="delay-prediction",
+        tags=["flights", "labels"],
+    )
     model = p.train(
         training,
         target="late",
@@ -72,6 +96,10 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
             "steady": SGDClassifier(loss="log_loss", alpha=3e-3, random_state=0),
             "quick": SGDClassifier(loss="log_loss", alpha=1e-5, learning_rate="constant", eta0=0.005, random_state=0),
         },
+        # Until there are enough outcomes it learns from the rules of thumb.
+        weak=labels,
+        weak_probability="p_true",
+        weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=CHUNK,
         retrain_on=hw.later("drift.alarms", delay="1d"),

@@ -23,10 +23,11 @@ _SMALLEST_WEIGHT: Final = 0.02
 _EVEN_ERRORS: Final = 0.35
 #: Pairs that voted together on fewer rows say nothing.
 _FEWEST_TOGETHER: Final = 8
-#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: where the class prior
-#: is known, or learnt from functions that vote on all classes, and where it is not.
-BENEFIT: Final = 0.3
-BENEFIT_IN_DOUBT: Final = 1.0
+#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: always, for each unit of
+#: the skills' standard error, and where the class prior is neither known nor learnt from functions that vote on all classes.
+BENEFIT: Final = 0.2
+BENEFIT_OF_ERROR: Final = 3.0
+BENEFIT_IN_DOUBT: Final = 0.7
 #: So many patterns are scored at once.
 _AT_ONCE: Final = 8192
 
@@ -243,7 +244,7 @@ def _described(
         prior=prior,
         weight=weight,
         copies=copies,
-        benefit=BENEFIT if sure else BENEFIT_IN_DOUBT,
+        benefit=_benefit(moments, found, sure=sure),
         precision=precision,
         recall=recall,
         accuracy=accuracy,
@@ -253,6 +254,12 @@ def _described(
         conflicts=_conflicts(votes, counts * differ) / rows,
         rows=moments.rows,
     )
+
+
+def _benefit(moments: _Moments, found: Skill, *, sure: bool) -> float:
+    """What the majority's class is given; more where less is known of the functions that vote."""
+    typical = float(moments.fires @ found.error / max(float(moments.fires.sum()), 1e-9))
+    return BENEFIT + BENEFIT_OF_ERROR * typical + (0.0 if sure else BENEFIT_IN_DOUBT)
 
 
 def _conflicts(votes: Votes, counts: Floats) -> Floats:

@@ -196,16 +196,13 @@ class Ballot:
 
     def _of_mask(self, answer: Any) -> Digits:
         yes, no = int(self._digits[1]), 0 if self.function.otherwise is None else int(self._digits[2])
-        truth = np.asarray(
-            answer.fill_null(False).to_numpy(zero_copy_only=False) if answer.null_count else _bits(answer)
-        )
-        digits = truth.view(np.uint8)
-        if no:
-            digits = np.where(truth, np.uint8(yes), np.uint8(no))
-            if answer.null_count:
-                digits[answer.is_null().to_numpy(zero_copy_only=False)] = 0
-        elif yes != 1:
-            digits = digits * np.uint8(yes)
+        digits = _bits(answer.buffers()[1], answer)
+        if (yes, no) != (1, 0):
+            # Arithmetic on bytes, modulo 256, is several times faster than a choice.
+            digits = digits * np.uint8((yes - no) % 256)
+            digits += np.uint8(no)
+        if answer.null_count:
+            digits = digits * _bits(answer.buffers()[0], answer)
         return digits
 
     def _of_indices(self, answer: Any, where: str) -> Digits:
@@ -215,7 +212,7 @@ class Ballot:
         if len(indices) and not (indices.min() >= ABSTAIN and indices.max() < len(self._named)):
             wrong = int(indices[(indices < ABSTAIN) | (indices >= len(self._named))][0])
             raise self._wrong(f"voted {wrong}, and there are {len(self._named)} classes", where)
-        return self._digits[indices + 1]
+        return _translated(self._digits, (indices + 1).astype(np.uint8))
 
     def _of_values(self, answer: Any, where: str) -> Digits:
         if pa.types.is_dictionary(answer.type):
@@ -227,7 +224,7 @@ class Ballot:
         unknown = answer.filter(pc.and_(places.is_null(), answer.is_valid()))
         if len(unknown):
             raise self._wrong(f"voted for {unknown[0].as_py()!r}, which is none of its classes", where)
-        return self._digits[pc.fill_null(places, ABSTAIN).to_numpy() + 1]
+        return _translated(self._digits, (pc.fill_null(places, ABSTAIN).to_numpy() + 1).astype(np.uint8))
 
     def _wrong(self, what: str, where: str) -> WrongOutput:
         return WrongOutput(
@@ -240,13 +237,23 @@ class Ballot:
 def votes_of(ballot: Ballot, digits: Digits) -> Votes:
     """The votes by the number of the class, -1 where the function abstains."""
     if len(ballot.voices) == 1:
-        # One class: arithmetic on bytes is several times faster than a table.
-        return (digits * np.uint8(ballot.voices[0] + 1)).view(np.int8) + np.int8(ABSTAIN)
-    return np.array([ABSTAIN, *ballot.voices], dtype=np.int8)[digits]
+        return (digits * np.uint8(ballot.voices[0] + 1) - np.uint8(1)).view(np.int8)
+    table = np.array([ABSTAIN, *ballot.voices], dtype=np.int8).view(np.uint8)
+    return _translated(table, digits).view(np.int8)
 
 
-def _bits(answer: Any) -> Any:
-    return answer.cast(pa.uint8()).to_numpy().view(bool)
+def _translated(table: Digits, places: Digits) -> Digits:
+    """What stands at these places of a table of bytes."""
+    if len(table) > 1 and bool((np.diff(table) == 1).all()):
+        return places + table[0]
+    return np.frombuffer(places.tobytes().translate(table.tobytes().ljust(256)), dtype=np.uint8)
+
+
+def _bits(buffer: Any, answer: Any) -> Digits:
+    """A bitmap of an Arrow array as bytes of 0 and 1; unpacked by NumPy, several times faster than an Arrow cast."""
+    first = answer.offset
+    packed = np.frombuffer(buffer, dtype=np.uint8)[first // 8 :]
+    return np.unpackbits(packed, count=first % 8 + len(answer), bitorder="little")[first % 8 :]
 
 
 def _number(classes: tuple[Class, ...], one: Class) -> int:

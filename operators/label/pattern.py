@@ -29,8 +29,6 @@ MOST_CLASSES: Final = 120
 _LARGEST_CODE: Final = 1 << 62
 #: Codes below this are looked up in a table, others are hashed.
 _SMALL_SPACE: Final = 1 << 20
-#: So many rows at once stay in a processor's cache.
-_ROWS_AT_ONCE: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,7 @@ class Coding:
         if self.space is None:
             rows = np.ascontiguousarray(np.stack(digits, axis=1))
             return pa.FixedSizeBinaryArray.from_buffers(self.type, len(rows), [None, pa.py_buffer(rows)])
-        count = len(digits[0])
-        codes = np.empty(count, dtype=np.int64)
-        for start in range(0, count, _ROWS_AT_ONCE):
-            piece = [some[start : start + _ROWS_AT_ONCE] for some in digits]
-            codes[start : start + _ROWS_AT_ONCE] = _number(piece, self.radices)
-        return pa.array(codes)
+        return pa.array(_number(digits, self.radices).astype(np.int64))
 
     def decode(self, patterns: pa.Array) -> Votes:
         """The votes, shape (patterns, functions)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,14 @@ from operators.label.pattern import Coding, Digits
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import END
+from streams.parents import Addresses
 from streams.schema import Schema
 from streams.stream import Stream
 
-PATTERN = "pattern"
+PATTERN: Final = "pattern"
+
+#: Functions are given so many rows at once: what they make of them stays in a processor's cache.
+ROWS_AT_ONCE: Final = 1 << 16
 
 
 class Votes:
@@ -59,6 +63,7 @@ class Votes:
             "source": source.name,
             "classes": list(classes),
             "keep": list(keep),
+            "voices": [list(ballot.voices) for ballot in self.ballots],
             "functions": [one.described() for one in self.functions],
         }
         self.version = version_of(f"votes 1, {version}", self.params, *(one.fn for one in self.functions))
@@ -82,10 +87,16 @@ class Votes:
         if batch.input != self.source.name:
             self._learn(batch, state)
             return
-        digits = [self._digits(at, batch, state) for at in range(len(self.functions))]
-        columns = [rows.column(name) for name in self.kept]
-        columns += [pa.array(votes_of(ballot, some)) for ballot, some in zip(self.ballots, digits, strict=True)]
-        columns.append(self.coding.encode(digits))
+        votes = np.empty((len(self.functions), rows.num_rows), dtype=np.int8)
+        patterns = []
+        for start in range(0, rows.num_rows, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, rows.num_rows)
+            where = batch.addresses.slice(start, stop)
+            digits = [self._digits(at, rows.slice(start, stop - start), where, state) for at in range(len(votes))]
+            for at, ballot in enumerate(self.ballots):
+                votes[at, start:stop] = votes_of(ballot, digits[at])
+            patterns.append(self.coding.encode(digits))
+        columns = [*(rows.column(name) for name in self.kept), *map(pa.array, votes), pa.concat_arrays(patterns)]
         made = pa.RecordBatch.from_arrays(columns, schema=self.output.schema.arrow)
         yield Output(self.name, made, (batch.addresses,))
 
@@ -103,18 +114,17 @@ class Votes:
             found.append(Derived(one.name, tuple(pairs)))
         return {self.name: (*found, Derived(PATTERN, tuple(every)))}
 
-    def _digits(self, at: int, batch: Batch, state: State) -> Digits:
+    def _digits(self, at: int, rows: pa.RecordBatch, addresses: Addresses, state: State) -> Digits:
         function, call, ballot = self.functions[at], self._calls[at], self.ballots[at]
-        where = call.where(batch.addresses)
         if function.table is not None:
             known = state.table(f"table {function.table.name}")
             if known is None:
-                return np.zeros(batch.rows.num_rows, dtype=np.uint8)
+                return np.zeros(rows.num_rows, dtype=np.uint8)
             call = self._call(function, known)
-        answer = call(batch.rows, batch.addresses)
+        answer = call(rows, addresses)
         if function.row_wise:
-            return ballot.digits_by_row(answer, where)
-        return ballot.digits(answer, batch.rows.num_rows, where)
+            return ballot.digits_by_row(answer, call.where(addresses))
+        return ballot.digits(answer, rows.num_rows, call.where(addresses))
 
     def _call(self, function: LabelingFunction, *more: Any) -> Call:
         called = function.fn
