@@ -54,7 +54,7 @@ SCHEMA: Final = hw.Schema(
     pa.schema({name: pa.float64() if name in CURVES else pa.int32() for name in DERIVES})
 ).described(
     {
-        "expected_delay": "Minutes behind the plan on arrival, if it loses what others have just lost on the way there.",
+        "expected_delay": "Minutes behind the plan on arrival, if it loses what others have just lost there.",
         "delay_curve": "The delay at departure, from -1 to 1 (hyperbolic tangent, half an hour to the unit).",
         "delay_log": "The delay at departure, as a logarithm from 21 minutes before the plan.",
         "delay_edge": "How the delay at departure stands to the limit of being late, from -1 to 1.",

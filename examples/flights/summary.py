@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import headwater as hw
+from examples.flights.learnt import predicted_row, show_learnt
 from headwater.status import stream_statuses
 
 QUESTION = "which streams know anything about an aircraft?"
@@ -24,6 +25,7 @@ QUESTION = "which streams know anything about an aircraft?"
 def show_summary(hub: hw.Hub, pipeline: hw.Pipeline, console: Console, workspace: Path) -> None:
     _show_streams(hub, pipeline, console)
     _show_quarantine(hub, console)
+    show_learnt(hub, console)
     commands = [f"search {shlex.quote(QUESTION)}", "lineage flights.training.late", "quarantine list"]
     row = joined_row(hub)
     if row is not None:
@@ -33,6 +35,12 @@ def show_summary(hub: hw.Hub, pipeline: hw.Pipeline, console: Console, workspace
         plane = next((address for address in found.rows if address.stream == "flights.planes"), None)
         if plane is not None:
             commands[2] = f"impact {plane.stream} {plane.partition}:{plane.offset}"
+    told = predicted_row(hub)
+    if told is not None:
+        console.print(
+            "\n[bold]Where a prediction comes from[/]: its features, and the model with what that was trained on"
+        )
+        console.print(hub.trace(told, depth=2).tree(), no_wrap=True, overflow="ellipsis")
     _show_commands(commands, console, workspace)
 
 
