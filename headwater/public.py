@@ -20,6 +20,7 @@ from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.evaluate.errors import CannotEvaluate
 from operators.execution.plan import PlanError
+from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
@@ -76,6 +77,7 @@ __all__ = [
     "CannotPredict",
     "CannotTrain",
     "Card",
+    "CannotReplay",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -115,6 +117,7 @@ __all__ = [
     "Query",
     "Ranges",
     "ReplayReport",
+    "Replayed",
     "Row",
     "RowAddress",
     "Rows",
