@@ -194,7 +194,8 @@ class Trainer:
     def _fit(self, encoded: Encoded, truth: Codes, weight: Any, chunk: Chunk) -> Iterator[Said]:
         """Learn. A learner whose numbers have run away begins anew, and another one takes its place if it reigns."""
         memory = self._memory
-        matrices = encoded.learn(memory.candidates.values())
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrices = encoded.learn(memory.candidates.values())
         for one in list(memory.candidates.values()):
             try:
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -466,7 +466,7 @@ def test_a_version_is_traced_to_the_rows_that_it_learnt(tmp_path: Path) -> None:
     with hw.connect(tmp_path) as hub:
         hub.run(p, until="caught-up")
         rows = hub.read("plant.model")
-        assert rows.to_arrow()["trained_rows"].to_pylist() == [50, 100, 200, 300]
+        assert rows.to_arrow()["trained_rows"].to_pylist() == [50, 100, 200, 300, 400]
         trace = hub.trace(rows.row(1))
         (descent,) = trace.rows[trace.root].descents
         assert (descent.stream, descent.granularity) == ("plant.examples", "range")
