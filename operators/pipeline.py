@@ -188,6 +188,49 @@ class Pipeline(Graph):
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
         return self.add(made, description=description, owner=owner, tags=tags)
 
+    def predict(
+        self,
+        source: Stream,
+        model: Stream,
+        *,
+        to: str,
+        features: Sequence[str] | None = None,
+        classes: Sequence[Class] | Literal["model"] | None = "model",
+        keep: Sequence[str] = (),
+        shadows: bool = True,
+        min_confidence: float = 0.0,
+        lag: Duration = 0,
+        tick: Duration | None = None,
+        wait: bool = True,
+        version: str = "1",
+        on_error: OnError = "stop",
+        description: str = "",
+        owner: str = "",
+        tags: Iterable[str] = (),
+    ) -> Stream:
+        """Score rows by the champion that the model stream named at their event time, and say whether to trust it.
+
+        `features` and `classes` (None: numbers) are those of the trainer, if it is part of this pipeline; otherwise
+        name them. `keep` are further columns of the rows. Challengers are scored to `<to>.shadow`, unless `shadows` is
+        False; model messages that cannot be taken are listed in `<to>.refused`, and the champion goes on. Below
+        `min_confidence` a prediction is not usable. `lag`: a model holds from so much event time later on, so that
+        live rows need not wait for the trainer; `tick`: rows wait at most so long for the next ones. wait=False scores
+        rows as they come, by the model that holds where their batch begins. CannotPredict.
+        """
+        made = predict(
+            source, model, to=self._full(to), features=features, classes=classes, learns=self._learns(model),
+            keep=keep, shadows=shadows, min_confidence=min_confidence, lag=lag, tick=tick, wait=wait,
+            version=version,
+        )  # fmt: skip
+        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+
+    def _learns(self, model: Stream) -> Learns | None:
+        """What the trainer of the model declares, if this pipeline has it."""
+        for node in self.nodes.values():
+            if model.name in [stream.name for stream in node.outputs]:
+                return getattr(node.operator, "learns", None)
+        return None
+
     def evaluate(
         self,
         scores: Stream,
@@ -278,46 +321,3 @@ class Pipeline(Graph):
         control = made.control
         self.streams.setdefault(control.name, self._owned(control))
         return self.add(made, description=description, owner=owner, tags=tags)
-
-    def predict(
-        self,
-        source: Stream,
-        model: Stream,
-        *,
-        to: str,
-        features: Sequence[str] | None = None,
-        classes: Sequence[Class] | Literal["model"] | None = "model",
-        keep: Sequence[str] = (),
-        shadows: bool = True,
-        min_confidence: float = 0.0,
-        lag: Duration = 0,
-        tick: Duration | None = None,
-        wait: bool = True,
-        version: str = "1",
-        on_error: OnError = "stop",
-        description: str = "",
-        owner: str = "",
-        tags: Iterable[str] = (),
-    ) -> Stream:
-        """Score rows by the champion that the model stream named at their event time, and say whether to trust it.
-
-        `features` and `classes` (None: numbers) are those of the trainer, if it is part of this pipeline; otherwise
-        name them. `keep` are further columns of the rows. Challengers are scored to `<to>.shadow`, unless `shadows` is
-        False; model messages that cannot be taken are listed in `<to>.refused`, and the champion goes on. Below
-        `min_confidence` a prediction is not usable. `lag`: a model holds from so much event time later on, so that
-        live rows need not wait for the trainer; `tick`: rows wait at most so long for the next ones. wait=False scores
-        rows as they come, by the model that holds where their batch begins. CannotPredict.
-        """
-        made = predict(
-            source, model, to=self._full(to), features=features, classes=classes, learns=self._learns(model),
-            keep=keep, shadows=shadows, min_confidence=min_confidence, lag=lag, tick=tick, wait=wait,
-            version=version,
-        )  # fmt: skip
-        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
-
-    def _learns(self, model: Stream) -> Learns | None:
-        """What the trainer of the model declares, if this pipeline has it."""
-        for node in self.nodes.values():
-            if model.name in [stream.name for stream in node.outputs]:
-                return getattr(node.operator, "learns", None)
-        return None

@@ -44,7 +44,9 @@ class Classes:
         if column.type != self.type:
             column = pc.cast(column, self.type, safe=False)
         places = pc.index_in(column, value_set=pa.array(list(self.values), self.type))
-        found: Codes = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        if places.null_count:
+            places = pc.fill_null(places, -1)
+        found: Codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
         return found
 
     def probabilities(self, score: Any, probabilities: Any | None) -> Floats | None:

@@ -195,7 +195,10 @@ class OneHot(Encoded):
         return [(f"unseen category: {self.name}", self._codes(columns.texts(self.name)) == self.limit)]
 
     def _codes(self, texts: pa.Array) -> Codes:
-        found = pc.fill_null(pc.index_in(texts, value_set=self.vocabulary), self.limit).to_numpy().astype(np.int64)
+        places = pc.index_in(texts, value_set=self.vocabulary)
+        if places.null_count:
+            places = pc.fill_null(places, self.limit)
+        found: Codes = places.to_numpy().astype(np.int64)
         if texts.null_count:
             found[texts.is_null().to_numpy(zero_copy_only=False)] = self.limit + 1
         return found

@@ -80,13 +80,17 @@ class Learner:
         UnknownClass for a label that is none of the classes; ModelError if it diverges, and is of no use any more."""
         columns = self.encoder.columns(rows)
         targets = self._targets(labels)
+        self.encoder.learn(columns)
+        self.learn_encoded(matrix(self.encoder.blocks(columns), len(columns)), targets, weight)
+
+    def learn_encoded(self, values: Floats, targets: Any, weight: Any = None) -> None:
+        """Learn from rows that the encoder has learnt and made a matrix of; `targets` are codes of classes, or numbers.
+        Learners that share an encoder pay for it once. ModelError as above."""
         options: dict[str, Any] = {}
         if self.classes is not None and not self.is_trained:
             options["classes"] = np.arange(len(self.classes))
         if weight is not None:
             options["sample_weight"] = np.asarray(weight, dtype=np.float64)
-        self.encoder.learn(columns)
-        values = matrix(self.encoder.blocks(columns), rows.num_rows)
         try:
             for step in self.steps:
                 step.partial_fit(values) if hasattr(step, "partial_fit") else step.fit(values)
@@ -98,7 +102,7 @@ class Learner:
                 where=f"after {self.trained_rows} rows",
                 fix="What it has learnt is not to be used. Scale the features, or choose a smaller learning rate.",
             ) from error
-        self.trained_rows += rows.num_rows
+        self.trained_rows += len(targets)
 
     def predict_proba(self, rows: pa.RecordBatch) -> Floats:
         """The probability of each class. Shape (n, classes). The learner must have learnt from a chunk."""
@@ -121,11 +125,17 @@ class Learner:
             return Scored(None, values_of(self.estimator, blocks, rows.num_rows), found)
         return Scored(probabilities_of(self.estimator, blocks, rows.num_rows), None, found)
 
-    def _transformed(self, columns: Columns) -> list[Block]:
-        blocks = self.encoder.blocks(columns)
-        if not self.steps or not len(columns):
+    def probabilities(self, blocks: Sequence[Block], rows: int) -> Floats:
+        """The probability of each class of rows that the encoder has encoded. Shape (rows, classes)."""
+        return probabilities_of(self.estimator, self._stepped(blocks, rows), rows)
+
+    def _transformed(self, columns: Columns) -> Sequence[Block]:
+        return self._stepped(self.encoder.blocks(columns), len(columns))
+
+    def _stepped(self, blocks: Sequence[Block], rows: int) -> Sequence[Block]:
+        if not self.steps or not rows:
             return blocks
-        values = matrix(blocks, len(columns))
+        values = matrix(blocks, rows)
         for step in self.steps:
             values = step.transform(values)
         return columns_of(values)

@@ -14,6 +14,7 @@ from operators.execution.state import State
 from operators.model.learner import Learner
 from operators.train.candidate import Candidate, restored, stored, wager_of
 from operators.train.design import Design
+from operators.train.encoded import share_encoders
 from operators.train.learnt import Learnt
 from operators.train.sequential import Wager
 
@@ -63,6 +64,7 @@ class Memory:
     @classmethod
     def fresh(cls, design: Design) -> Memory:
         candidates = {name: Candidate(name, name, design.fresh(name)) for name in design.candidates}
+        share_encoders(list(candidates.values()))
         return cls(candidates, design.first, Baselines.fresh(len(design.classes)), gates=_gates(design))
 
     @property
@@ -152,6 +154,7 @@ class Shelf:
             memory.gates = gates
             for candidate in memory.candidates.values():
                 candidate.comparison = None
+        share_encoders(list(memory.candidates.values()))
         return memory
 
 

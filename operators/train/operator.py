@@ -63,6 +63,7 @@ class Train:
             heard = Stream(listens.stream.name, ALARMS, time="at", partitions=listens.stream.partitions)
             self._reports = Gathered("reports", heard, _ALARM_READS, listens.delay)
         self._shelf = Shelf(design)
+        self.learns = Learns(design.features, design.classes.values)
         self._output = model_stream(design.model)
         self._alarms = alarm_stream(design.model)
 
@@ -233,10 +234,9 @@ class Train:
 
     def _chunk(self, piece: Any, room: Gathered, target: str | None) -> Chunk:
         own = own_columns(piece)
-        labels = None if target is None else own.column(target)
-        truth = np.empty(0, dtype=np.int64) if labels is None else self._design.classes.codes(labels)
+        truth = np.empty(0, dtype=np.int64) if target is None else self._design.classes.codes(own.column(target))
         addresses = addresses_of(piece, room.stream.name)
-        return Chunk(own, labels, truth, addresses, int(times_of(piece)[-1]))
+        return Chunk(own, truth, addresses, int(times_of(piece)[-1]))
 
     def _outputs(self, said: Sequence[Said]) -> list[Output]:
         outputs = []

@@ -36,15 +36,21 @@ class Wager:
         """The bet behind these rows: for each the first one's loss minus the second one's, from -1 to 1."""
         if not len(differences):
             return self
-        courses = self.wealth + np.cumsum(np.log1p(np.multiply.outer(differences, BETS)), axis=0)
+        rows, total = self.rows + len(differences), self.total + float(differences.sum())
+        # A row without a difference changes no wealth.
+        told = differences[differences != 0.0]
+        if not len(told):
+            return Wager(self.wealth, self.peak, rows, total)
+        courses = self.wealth + np.cumsum(np.log1p(np.multiply.outer(told, BETS)), axis=0)
+        # The whole is a mean of the parts, so only where the best part is above the peak can the whole be.
         best = courses.max(axis=1)
-        whole = best + np.log(np.exp(courses - best[:, None]).sum(axis=1)) + _FAIR
-        return Wager(
-            courses[-1],
-            max(self.peak, float(whole.max())),
-            self.rows + len(differences),
-            self.total + float(differences.sum()),
-        )
+        high = best > self.peak
+        peak = self.peak
+        if high.any():
+            best = best[high]
+            whole = best + np.log(np.exp(courses[high] - best[:, None]).sum(axis=1)) + _FAIR
+            peak = max(peak, float(whole.max()))
+        return Wager(courses[-1], peak, rows, total)
 
     def decides(self, error: float) -> bool:
         """True once the wealth has been 1 / error: the second is better, said wrongly at most so often."""

@@ -20,6 +20,7 @@ from operators.model.stream import Event, ModelEvent
 from operators.train.candidate import Candidate, restored, stored
 from operators.train.contest import Contest, Succession
 from operators.train.design import Design
+from operators.train.encoded import Encoded
 from operators.train.learnt import Learnt
 from operators.train.memory import Memory
 from streams.parents import Addresses, Ranges
@@ -34,11 +35,10 @@ Said = tuple[ModelEvent | Alarm, Ranges]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows to learn from at once, without their addresses. `labels` are values of the target; `at` is the event time
-    from which what is learnt from them holds."""
+    """Rows to learn from at once, without their addresses. `truth` are places among the classes (none for weak labels);
+    `at` is the event time from which what is learnt from them holds."""
 
     rows: pa.RecordBatch
-    labels: Any
     truth: Codes
     addresses: Addresses
     at: int
@@ -58,9 +58,8 @@ class Trainer:
         yield from self._replaced(chunk.at, here)
         for alarm in self._vanished(chunk):
             yield alarm, here
-        forecasts = {
-            one.name: one.learner.predict_proba(chunk.rows) for one in memory.candidates.values() if one.is_trained
-        }
+        encoded = Encoded(chunk.rows)
+        forecasts = encoded.forecasts(memory.candidates.values())
         if memory.champion in forecasts:
             for alarm in self._contest.beside_baselines(chunk.truth, forecasts[memory.champion], chunk.at):
                 yield alarm, here
@@ -68,23 +67,17 @@ class Trainer:
         for alarm in alarms:
             yield alarm, here
         memory.baselines = memory.baselines.after(chunk.truth)
-        weight = self._weight(chunk.rows)
-        for one in list(memory.candidates.values()):
-            for alarm in self._fit(one, chunk.rows, chunk.labels, weight, chunk):
-                yield alarm, here
+        yield from self._fit(encoded, chunk.truth, self._weight(chunk.rows), chunk)
         memory.true_rows += len(chunk.truth)
         yield from self._after(chunk, succession)
 
     def learn_weak(self, chunk: Chunk, probability: Any) -> Iterator[Said]:
         """Learn each row as both classes, weighted by their probabilities. Nothing is tested on weak labels."""
-        classes = self._design.classes
         rows = pa.Table.from_batches([chunk.rows, chunk.rows]).combine_chunks().to_batches()[0]
         count = len(chunk.addresses)
-        labels = pa.array([classes.values[1]] * count + [classes.values[0]] * count, classes.type)
-        weight = np.concatenate([probability, 1.0 - probability])
-        for one in list(self._memory.candidates.values()):
-            for alarm in self._fit(one, rows, labels, weight, chunk):
-                yield alarm, _place(chunk.addresses)
+        truth = np.repeat(np.array([1, 0], dtype=np.int64), count)
+        yield from self._fit(Encoded(rows), truth, np.concatenate([probability, 1.0 - probability]), chunk)
+        for one in self._memory.candidates.values():
             one.learner.trained_rows = max(0, one.learner.trained_rows - count)
         yield from self._after(chunk, None)
 
@@ -198,24 +191,27 @@ class Trainer:
         one.comparison = None
         one.learnt = Learnt()
 
-    def _fit(self, one: Candidate, rows: Any, labels: Any, weight: Any, chunk: Chunk) -> Iterator[Alarm]:
+    def _fit(self, encoded: Encoded, truth: Codes, weight: Any, chunk: Chunk) -> Iterator[Said]:
         """Learn. A learner whose numbers have run away begins anew, and another one takes its place if it reigns."""
-        was_trained = one.is_trained
-        options = {} if weight is None else {"weight": weight}
-        try:
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                one.learner.partial_fit(rows, labels, **options)
-            _refuse_runaway(one.learner)
-        except (ModelError, ValueError) as error:
-            # In its very first chunk an estimator refuses what it is not made for, and will in every one.
-            if not was_trained and not isinstance(error, ModelError):
-                raise
-            evidence = {"candidate": one.name, "version": one.version, "said": str(error)}
-            yield Alarm(self._design.model, chunk.at, "training", 1.0, 0.0, column=one.name, evidence=evidence)
-            self._begin_anew(one)
-            self._succeed_runaway(one)
-            return
-        one.learnt.add(chunk.addresses)
+        memory = self._memory
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrices = encoded.learn(memory.candidates.values())
+        for one in list(memory.candidates.values()):
+            try:
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    one.learner.learn_encoded(matrices[one.name], truth, weight)
+                _refuse_runaway(one.learner)
+            except ModelError as error:
+                # What is refused in the very first chunk is refused in every one: a person has to mend it.
+                if not memory.rows:
+                    raise
+                evidence = {"candidate": one.name, "version": one.version, "said": str(error)}
+                alarm = Alarm(self._design.model, chunk.at, "training", 1.0, 0.0, column=one.name, evidence=evidence)
+                yield alarm, _place(chunk.addresses)
+                self._begin_anew(one)
+                self._succeed_runaway(one)
+            else:
+                one.learnt.add(chunk.addresses)
 
     def _succeed_runaway(self, one: Candidate) -> None:
         memory = self._memory
