@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.model.features import kind_of
-from streams.fingerprints import fingerprints
+from streams.fingerprints import hashes
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,11 +66,11 @@ def digest_of(rows: pa.RecordBatch, names: Sequence[str], kinds: Mapping[str, st
     seen = []
     for name in names:
         if kinds[name] == "text":
-            seen.append(columns.texts(name))
+            seen.append(columns.texts(name).dictionary_encode())
         else:
             values = columns.numbers(name) + 0.0
             seen.append(pa.array(values, mask=np.isnan(values)))
-    return pa.array(fingerprints(seen, rows.num_rows).high.view(np.int64))
+    return pa.array(hashes(seen, rows.num_rows).view(np.int64))
 
 
 def features_digest(rows: Any, columns: Sequence[str]) -> pa.Array:

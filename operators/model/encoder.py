@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from operators.model.columns import Columns, Floats
 from operators.model.features import Features
-from streams.fingerprints import fingerprints
+from streams.fingerprints import hashes
 
 Codes = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -219,7 +219,7 @@ class Hashed(Encoded):
 
     def blocks(self, columns: Columns) -> list[Block]:
         texts = columns.texts(self.name)
-        words = fingerprints([texts], len(texts)).high
+        words = hashes([texts.dictionary_encode()], len(texts))
         codes = (words % np.uint64(self._buckets)).astype(np.int64)
         return [Coded(np.where(self.missing(columns), self._buckets, codes), self.width)]
 
