@@ -240,6 +240,44 @@ def test_two_workers_predict_what_one_does(hub: hw.Hub, tmp_path: Path) -> None:
             assert digest_stream(other.log, stream, other.schema) == digest_stream(hub.log, stream, hub.schema)
 
 
+def test_training_saw_what_serving_saw(hub: hw.Hub) -> None:
+    (skew,) = hub.models.skew("plant.model")
+    assert (skew.scores, skew.examples) == ("plant.scores", "plant.examples")
+    assert (skew.rows, skew.different, skew.by_feature) == (ROWS, 0, {})
+
+
+def test_features_that_training_saw_otherwise_are_counted(tmp_path: Path) -> None:
+    """The examples have the temperature in tenths where it is above 40."""
+    p = build()
+    examples = p.streams["plant.examples"]
+    broken = p.map(
+        examples,
+        lambda rows: pa.record_batch(
+            {
+                "id": rows["id"],
+                "known": rows["known"],
+                "hot": rows["hot"],
+                "celsius": [value * 10 if value > 40 else value for value in rows["celsius"].to_pylist()],
+                "site": rows["site"],
+            }
+        ),
+        reads=["id", "known", "hot", "celsius", "site"],
+        schema=pa.schema([examples.schema.arrow.field(name) for name in ("id", "known", "hot", "celsius", "site")]),
+        key="id",
+        time="known",
+        to="broken",
+    )
+    sgd = linear_model.SGDClassifier(loss="log_loss", random_state=0)
+    model = p.train(broken, target="hot", features=["celsius", "site"], estimator=sgd, chunk=100, to="skewed")
+    p.predict(p.streams["plant.readings"], model, to="skewed_scores")
+    with hw.connect(tmp_path / "workspace") as hub:
+        hub.run(p, until="caught-up")
+        (skew,) = hub.models.skew("plant.skewed")
+        above = sum(value > 40 for value in hub.read("plant.readings").table["celsius"].to_pylist())
+        assert above > 10
+        assert (skew.rows, skew.different, skew.by_feature) == (ROWS, above, {"celsius": above})
+
+
 # The command line
 
 
