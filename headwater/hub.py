@@ -19,10 +19,12 @@ from headwater.config import Config
 from headwater.connection import microseconds
 from headwater.display import Display
 from headwater.files import PublishedFile, publish_file
+from headwater.models import Models
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
+from operators.execution.replay import Replayed, replay
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log.embedded import EmbeddedLog
@@ -207,6 +209,15 @@ class Hub(Asking):
                 prepare=self._prepare,
             )
 
+    def replay(
+        self, pipeline: Pipeline, operator: str, *, first: int | None = None, end: int | None = None
+    ) -> Replayed:
+        """Step through what an operator did, as the pipeline has it now, and compare what comes out of the transactions
+        committed from `first` to before `end` (microseconds) with what lies in the log; nothing is written.
+        CannotReplay names what is gone from the log."""
+        plan = self.plan(pipeline)
+        return replay(plan, self.context(plan), operator, first=first, end=end)
+
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""
         return pipeline.plan(platform.foreign_writers(self.catalog, pipeline))
@@ -232,6 +243,11 @@ class Hub(Asking):
         transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
         log lacks changes that the catalog has."""
         return rebuild(self)
+
+    @property
+    def models(self) -> Models:
+        """The models that trainers write: what versions there are, who reigns, asking for another champion, cards."""
+        return Models(self)
 
     def close(self) -> None:
         for publisher in self._publishers.values():

@@ -8,6 +8,8 @@ from headwater import testing
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.hub import Hub, connect
+from headwater.model_card import Card
+from headwater.models import Model, Models, NoSuchModel
 from headwater.platform import CatalogBehind
 from headwater.provenance import Impact, Trace
 from headwater.quarantine import Quarantine, QuarantineError
@@ -18,11 +20,17 @@ from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.evaluate.errors import CannotEvaluate
 from operators.execution.plan import PlanError
+from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
+from operators.model.artefact import ModelError
+from operators.model.features import Features, features
+from operators.model.learner import UnknownClass
+from operators.model.registry import CannotLearn
 from operators.operator import Batch, Derived, Input, Operator, Output, later
 from operators.pipeline import Pipeline
+from operators.predict import CannotPredict
 from operators.train import gates as gate
 from operators.train.errors import CannotTrain
 from streams.address import BadAddress, NoSuchRow
@@ -65,7 +73,11 @@ __all__ = [
     "BadAddress",
     "Batch",
     "CannotEvaluate",
+    "CannotLearn",
+    "CannotPredict",
     "CannotTrain",
+    "Card",
+    "CannotReplay",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -79,6 +91,7 @@ __all__ = [
     "DatasetError",
     "DatasetGone",
     "Derived",
+    "Features",
     "HeadwaterError",
     "Hub",
     "Impact",
@@ -88,6 +101,10 @@ __all__ = [
     "LogError",
     "LogFull",
     "Mapped",
+    "Model",
+    "ModelError",
+    "Models",
+    "NoSuchModel",
     "NoSuchRow",
     "NotRegistered",
     "Operator",
@@ -100,6 +117,7 @@ __all__ = [
     "Query",
     "Ranges",
     "ReplayReport",
+    "Replayed",
     "Row",
     "RowAddress",
     "Rows",
@@ -116,12 +134,14 @@ __all__ = [
     "Stream",
     "TaskFailed",
     "Trace",
+    "UnknownClass",
     "WrongOutput",
     "between",
     "compare",
     "condition",
     "connect",
     "covered",
+    "features",
     "finite",
     "gate",
     "impute",

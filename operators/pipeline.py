@@ -201,6 +201,7 @@ class Pipeline(Graph):
         min_confidence: float = 0.0,
         lag: Duration = 0,
         tick: Duration | None = None,
+        wait: bool = True,
         version: str = "1",
         on_error: OnError = "stop",
         description: str = "",
@@ -213,11 +214,13 @@ class Pipeline(Graph):
         name them. `keep` are further columns of the rows. Challengers are scored to `<to>.shadow`, unless `shadows` is
         False; model messages that cannot be taken are listed in `<to>.refused`, and the champion goes on. Below
         `min_confidence` a prediction is not usable. `lag`: a model holds from so much event time later on, so that
-        live rows need not wait for the trainer; `tick`: rows wait at most so long for the next ones. CannotPredict.
+        live rows need not wait for the trainer; `tick`: rows wait at most so long for the next ones. wait=False scores
+        rows as they come, by the model that holds where their batch begins. CannotPredict.
         """
         made = predict(
             source, model, to=self._full(to), features=features, classes=classes, learns=self._learns(model),
-            keep=keep, shadows=shadows, min_confidence=min_confidence, lag=lag, tick=tick, version=version,
+            keep=keep, shadows=shadows, min_confidence=min_confidence, lag=lag, tick=tick, wait=wait,
+            version=version,
         )  # fmt: skip
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import catalog, datasets, declare, find, provenance, quarantine, rows, run
+from headwater.cli import catalog, datasets, declare, find, models, provenance, quarantine, rows, run
 from headwater.cli.session import INTERRUPTED
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _all(
     pass
 
 
-for _group in (declare, rows, run, find, provenance, datasets, quarantine, catalog):
+for _group in (declare, rows, run, find, provenance, datasets, quarantine, models, catalog):
     _group.add_to(app)
 
 

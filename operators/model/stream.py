@@ -47,7 +47,7 @@ MODEL_SCHEMA: Final = pa.schema(
 
 _DESCRIPTIONS: Final = {
     "model": "The model stream's name.",
-    "version": "Counts the checkpoints of the trainer, from 1; champion and challengers together.",
+    "version": "Counts the contents that the trainer has written, from 1; champion and challengers together.",
     "at": "Event time from which it holds.",
     "event": "checkpoint, promoted, rolled_back or retired.",
     "role": "champion or challenger: what this version is from now on.",

@@ -17,6 +17,7 @@ from streams.message import RowAddress
 MOST_SHADOWS: Final = 16
 _CHAMPION: Final = "champion"
 _SHADOW: Final = "shadow "
+_NEWEST: Final = "newest version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Loaded:
 
 
 def apply(state: State, received: Received) -> Refused | None:
-    """Let an event take effect. A refusal if it names a version that is not there and brings no content."""
+    """Let an event take effect. A refusal if it brings no content and names a version that is not there, or brings
+    content that is no newer than what was here: trainers count up, so that is a message said twice."""
     event, address = received.event, received.address
     if event.event == "retired":
         for name in (_CHAMPION, f"{_SHADOW}{event.estimator}"):
@@ -41,14 +43,18 @@ def apply(state: State, received: Received) -> Refused | None:
     content = event.content if event.content is not None else _known(state, event)
     if content is None:
         return _refusal(event, address, "it has no content, and this version is not among those in use")
+    newest = int(state.raw(_NEWEST) or b"0")
+    if event.content is not None and event.version <= newest:
+        return _refusal(event, address, f"it is of version {event.version}, and version {newest} has been here already")
+    shadow = f"{_SHADOW}{event.estimator}"
+    if event.role == "challenger" and shadow not in state and len(_shadow_names(state)) >= MOST_SHADOWS:
+        return _refusal(event, address, f"there are {MOST_SHADOWS} challengers already")
+    state[_NEWEST] = b"%d" % max(newest, event.version)
     if event.role == "champion":
         _put(state, _CHAMPION, event, address, content)
-        _drop(state, f"{_SHADOW}{event.estimator}")
+        _drop(state, shadow)
         return None
-    name = f"{_SHADOW}{event.estimator}"
-    if name not in state and len(_shadow_names(state)) >= MOST_SHADOWS:
-        return _refusal(event, address, f"there are {MOST_SHADOWS} challengers already")
-    _put(state, name, event, address, content)
+    _put(state, shadow, event, address, content)
     return None
 
 

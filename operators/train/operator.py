@@ -56,6 +56,7 @@ class Train:
             reads = columns_in_order(design.weak.stream, [*design.features, design.weak.probability])
             self._weak = Gathered("weak", design.weak.stream, reads)
         self.control = control_stream(design.model)
+        self.learns = Learns(design.features, design.classes.values)
         self._requests = Gathered("requests", self.control, tuple(self.control.schema.names))
         self._reports: Gathered | None = None
         if listens is not None:

@@ -116,14 +116,20 @@ def test_promotion_and_roll_back_change_the_champion_and_the_shadow() -> None:
     models = messages(
         event(1, 0),
         event(2, 0, role="challenger", estimator="tree"),
-        event(2, 2, what="promoted", estimator="tree"),
-        event(1, 2, role="challenger", estimator="sgd"),
-        event(1, 4, what="rolled_back", estimator="sgd"),
-        event(2, 6, what="retired", role="challenger", estimator="tree"),
+        event(3, 2, what="promoted", estimator="tree"),
+        event(4, 2, role="challenger", estimator="sgd"),
+        event(5, 4, what="rolled_back", estimator="sgd"),
+        event(6, 5, role="challenger", estimator="tree"),
+        event(6, 7, what="retired", role="challenger", estimator="tree"),
     )
     found = scored(operator(), rows(8), models)
-    assert versions(found["scores"]) == [1, 1, 2, 2, 1, 1, 1, 1]
-    assert found["scores.shadow"]["estimator"].to_pylist() == ["tree", "tree", "sgd", "sgd"]
+    assert versions(found["scores"]) == [1, 1, 3, 3, 5, 5, 5, 5]
+    shadow = found["scores.shadow"]
+    assert list(zip(shadow["estimator"].to_pylist(), versions(shadow), strict=True)) == [
+        *[("tree", 2)] * 2,
+        *[("sgd", 4)] * 2,
+        *[("tree", 6)] * 2,
+    ]
 
 
 def test_an_event_without_content_names_a_version_that_is_there() -> None:
@@ -137,6 +143,16 @@ def test_an_event_without_content_of_an_unknown_version_is_refused() -> None:
     found = scored(operator(), rows(4), models)
     assert versions(found["scores"]) == [1] * 4
     assert "not among those in use" in found["scores.refused"]["reason"][0].as_py()
+
+
+def test_a_message_said_again_changes_nothing() -> None:
+    models = messages(event(1, 0), event(2, 2), event(1, 3), event(2, 4))
+    found = scored(operator(), rows(6), models)
+    assert versions(found["scores"]) == [1, 1, 2, 2, 2, 2]
+    assert set(found["scores.refused"]["reason"].to_pylist()) == {
+        "it is of version 1, and version 2 has been here already",
+        "it is of version 2, and version 2 has been here already",
+    }
 
 
 def test_a_retired_champion_leaves_no_model() -> None:
@@ -160,7 +176,7 @@ def test_every_way_of_cutting_and_restoring_gives_the_same(chunk: int) -> None:
         event(5, 22, role="challenger", estimator="sgd"),
         chunk=chunk,
     )
-    lanes = {"plant.readings": outside(READINGS, rows(60, spacing=MINUTE // 2)), "plant.model": outside(MODEL, models)}
+    lanes = {"plant.readings": outside(READINGS, rows(36, spacing=MINUTE)), "plant.model": outside(MODEL, models)}
     check_operator(operator(), lanes)
 
 
