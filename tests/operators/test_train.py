@@ -225,6 +225,7 @@ def test_a_champion_that_does_not_beat_a_baseline_raises_an_alarm(tmp_path: Path
     _, alarms = run(tmp_path, columns)
     assert ("baseline", "no_change") in {(one["kind"], one["column"]) for one in alarms}
     assert all(one["p_value"] <= 0.05 for one in alarms)
+    assert len(alarms) <= 12, "what lasts is said more and more seldom"
     _, none = run(tmp_path / "good", world(2000))
     assert none == []
 
