@@ -25,6 +25,7 @@ from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
 from operators.model.artefact import ModelError
+from operators.model.columns import features_digest
 from operators.model.features import Features, features
 from operators.model.learner import UnknownClass
 from operators.model.registry import CannotLearn
@@ -142,6 +143,7 @@ __all__ = [
     "connect",
     "covered",
     "features",
+    "features_digest",
     "finite",
     "gate",
     "impute",

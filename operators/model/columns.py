@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,16 @@ def digest_of(rows: pa.RecordBatch, names: Sequence[str], kinds: Mapping[str, st
             values = columns.numbers(name) + 0.0
             seen.append(pa.array(values, mask=np.isnan(values)))
     return pa.array(fingerprints(seen, rows.num_rows).high.view(np.int64))
+
+
+def features_digest(rows: Any, columns: Sequence[str]) -> pa.Array:
+    """The digests that predictions carry in `features_digest`, for the features `columns` (in the order in which the
+    prediction names them) of rows (a RecordBatch or Table): where training saw another one than serving did, the
+    features were not the same."""
+    batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
+    kinds = kinds_of(rows.schema, columns)
+    made = [digest_of(batch, columns, kinds) for batch in batches]
+    return pa.concat_arrays(made) if made else pa.array([], pa.int64())
 
 
 def kinds_of(schema: pa.Schema, names: Sequence[str]) -> dict[str, str]:
