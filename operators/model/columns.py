@@ -25,6 +25,8 @@ class Columns:
         self.kinds = kinds
         self._numbers: dict[str, Floats] = {}
         self._texts: dict[str, pa.Array] = {}
+        #: What an encoder has found in a vocabulary, by column: the vocabulary and the places.
+        self.looked_up: dict[str, tuple[pa.Array, npt.NDArray[np.int64]]] = {}
         self.problems = {name: problem for name in kinds if (problem := self._problem(name))}
 
     def __len__(self) -> int:
