@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater.model_skew import skew_of
 from operators.model.encoder import OneHot
 from operators.model.learner import Learner
 from operators.model.registry import parameters_of
@@ -106,7 +107,13 @@ def card_of(hub: Hub, model: Model, learner: Learner | None) -> Card:
     sections = [_about(hub, model, learner)]
     if learner is not None and model.champion is not None:
         sections += [_parts(learner), _features(learner), _learnt_from(hub, model.champion)]
-    sections += [*_quality(hub, model.name), *_uses(hub, model.name), _lineage(hub, model.name), _messages(model)]
+    sections += [
+        *_quality(hub, model.name),
+        _skew(hub, model.name),
+        *_uses(hub, model.name),
+        _lineage(hub, model.name),
+        _messages(model),
+    ]
     return Card(model.name, tuple(one for one in sections if one.rows))
 
 
@@ -245,6 +252,15 @@ def _quality(hub: Hub, model: str) -> list[Section]:
             rows.insert(1, _over(last, "all", measures, f"all, window to {last['at'][0].as_py():%Y-%m-%d %H:%M}"))
         sections.append(Section(f"Quality: {name}", columns, tuple(rows), note))
     return sections
+
+
+def _skew(hub: Hub, model: str) -> Section:
+    rows = [
+        (one.scores, one.examples, one.rows, one.different, ", ".join(f"{n}: {c}" for n, c in one.by_feature.items()))
+        for one in skew_of(hub, model)
+    ]
+    columns = ("predictions", "examples", "rows of one key", "with other features", "which, in how many")
+    return Section("Features in training and in serving", columns, tuple(rows))
 
 
 def _all_first(part: str) -> tuple[bool, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from catalog.errors import HeadwaterError
 from headwater.model_card import Card, card_of
+from headwater.model_skew import Skew, skew_of
 from operators.model.artefact import ModelError, decode
 from operators.model.format import load
 from operators.model.learner import Learner
@@ -196,6 +197,10 @@ class Models:
         shown = self.show(model)
         learner = None if shown.champion is None else self.learner(shown.name)
         return card_of(self._hub, shown, learner)
+
+    def skew(self, model: Stream | str) -> tuple[Skew, ...]:
+        """For each stream of the model's predictions in how many rows the features were others than in training."""
+        return tuple(skew_of(self._hub, self._stream(model).name))
 
     def __repr__(self) -> str:
         return f"Models({', '.join(one.name for one in self.list())})"

@@ -32,6 +32,7 @@ from operators.function import Mapped
 from operators.label.function import LabelError, LabelingFunction, SlowFunction, labeling_function
 from operators.label.rules import keyword, lookup_label, regex, rule
 from operators.model.artefact import ModelError
+from operators.model.columns import features_digest
 from operators.model.features import Features, features
 from operators.model.learner import UnknownClass
 from operators.model.registry import CannotLearn
@@ -171,6 +172,7 @@ __all__ = [
     "connect",
     "covered",
     "features",
+    "features_digest",
     "finite",
     "gate",
     "impute",

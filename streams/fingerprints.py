@@ -38,13 +38,19 @@ class Fingerprints(NamedTuple):
 def fingerprints(columns: Sequence[pa.Array], rows: int) -> Fingerprints:
     """The fingerprint of each row of the columns. Nulls count as a value of their own. pa.ArrowNotImplementedError
     for nested types."""
-    found = []
-    for seed in _SEEDS:
-        words = np.full(rows, seed, dtype=np.uint64)
-        for column in columns:
-            words = _mixed(words * _GOLDEN + _hashed(column, seed))
-        found.append(words)
-    return Fingerprints(*found)
+    return Fingerprints(*(_chained(columns, rows, seed) for seed in _SEEDS))
+
+
+def hashes(columns: Sequence[pa.Array], rows: int) -> Words:
+    """The first 64 bits of the fingerprint of each row, in half the time. Shape (n,)."""
+    return _chained(columns, rows, _SEEDS[0])
+
+
+def _chained(columns: Sequence[pa.Array], rows: int, seed: np.uint64) -> Words:
+    words = np.full(rows, seed, dtype=np.uint64)
+    for column in columns:
+        words = _mixed(words * _GOLDEN + _hashed(column, seed))
+    return words
 
 
 def first_seen(prints: Fingerprints) -> Bools:
@@ -160,6 +166,8 @@ def _in_segment(held: Fingerprints, prints: Fingerprints) -> Bools:
 
 def _hashed(column: pa.Array, seed: np.uint64) -> Words:
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _hashed_values(column, seed)
     if pa.types.is_floating(kind):
         values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy() + 0.0
         values = np.where(np.isnan(values), np.nan, values)
@@ -172,6 +180,12 @@ def _hashed(column: pa.Array, seed: np.uint64) -> Words:
     if column.null_count:
         words = np.where(column.is_null().to_numpy(zero_copy_only=False), ~seed, words)
     return words
+
+
+def _hashed_values(column: pa.DictionaryArray, seed: np.uint64) -> Words:
+    """Each value of the dictionary is hashed once."""
+    values = np.append(_hashed(column.dictionary, seed), ~seed)
+    return values[pc.fill_null(column.indices.cast(pa.int64()), len(values) - 1).to_numpy(zero_copy_only=False)]
 
 
 def _as_int64(column: pa.Array) -> pa.Array:

@@ -25,24 +25,24 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="See models and their versions, promote one, or go back.")
     app.add_typer(group, name="models", rich_help_panel=PANEL)
     command(group, "list", examples=["headwater models list"])(list_)
-    command(group, "show", examples=["headwater models show plant.model"])(show)
+    command(group, "show", examples=["headwater models show learning.model"])(show)
     command(
         group,
         "promote",
         examples=[
-            "headwater models promote plant.model --candidate careful",
-            'headwater models promote plant.model --version 7 --reason "agreed on Monday"',
+            "headwater models promote learning.model --candidate careful",
+            'headwater models promote learning.model --version 2 --reason "agreed on Monday"',
         ],
     )(promote)
     command(
         group,
         "rollback",
-        examples=["headwater models rollback plant.model", "headwater models rollback plant.model --version 3"],
+        examples=["headwater models rollback learning.model", "headwater models rollback learning.model --version 1"],
     )(rollback)
     command(
         group,
         "card",
-        examples=["headwater models card plant.model", "headwater models card plant.model --output card.html"],
+        examples=["headwater models card learning.model", "headwater models card learning.model --output card.html"],
     )(card)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.model.features import kind_of
-from streams.fingerprints import fingerprints
+from streams.fingerprints import hashes
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,6 +25,8 @@ class Columns:
         self.kinds = kinds
         self._numbers: dict[str, Floats] = {}
         self._texts: dict[str, pa.Array] = {}
+        #: What an encoder has found in a vocabulary, by column: the vocabulary and the places.
+        self.looked_up: dict[str, tuple[pa.Array, npt.NDArray[np.int64]]] = {}
         self.problems = {name: problem for name in kinds if (problem := self._problem(name))}
 
     def __len__(self) -> int:
@@ -65,11 +68,21 @@ def digest_of(rows: pa.RecordBatch, names: Sequence[str], kinds: Mapping[str, st
     seen = []
     for name in names:
         if kinds[name] == "text":
-            seen.append(columns.texts(name))
+            seen.append(columns.texts(name).dictionary_encode())
         else:
             values = columns.numbers(name) + 0.0
             seen.append(pa.array(values, mask=np.isnan(values)))
-    return pa.array(fingerprints(seen, rows.num_rows).high.view(np.int64))
+    return pa.array(hashes(seen, rows.num_rows).view(np.int64))
+
+
+def features_digest(rows: Any, columns: Sequence[str]) -> pa.Array:
+    """The digests that predictions carry in `features_digest`, for the features `columns` (in the order in which the
+    prediction names them) of rows (a RecordBatch or Table): where training saw another one than serving did, the
+    features were not the same."""
+    batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
+    kinds = kinds_of(rows.schema, columns)
+    made = [digest_of(batch, columns, kinds) for batch in batches]
+    return pa.concat_arrays(made) if made else pa.array([], pa.int64())
 
 
 def kinds_of(schema: pa.Schema, names: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from operators.model.columns import Columns, Floats
 from operators.model.features import Features
-from streams.fingerprints import fingerprints
+from streams.fingerprints import hashes
 
 Codes = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -175,16 +175,17 @@ class OneHot(Encoded):
         texts = columns.texts(self.name)
         self.known.rows += len(texts)
         self.known.missing += texts.null_count
+        strange = self._codes(columns) == self.limit
         room = self.limit - len(self.vocabulary)
-        if room:
-            found = pc.drop_null(pc.unique(texts))
-            new = found.filter(pc.invert(pc.is_in(found, value_set=self.vocabulary)))
+        if room and strange.any():
+            new = pc.unique(texts.filter(pa.array(strange)))
             self.vocabulary = pa.concat_arrays([self.vocabulary, new.slice(0, room)])
+            strange = self._codes(columns) == self.limit
         if len(self.vocabulary) == self.limit:
-            self.known.others += int((self._codes(texts) == self.limit).sum())
+            self.known.others += int(strange.sum())
 
     def blocks(self, columns: Columns) -> list[Block]:
-        return [Coded(self._codes(columns.texts(self.name)), self.width)]
+        return [Coded(self._codes(columns), self.width)]
 
     def missing(self, columns: Columns) -> Bools:
         return columns.texts(self.name).is_null().to_numpy(zero_copy_only=False)
@@ -192,9 +193,18 @@ class OneHot(Encoded):
     def _foreign(self, columns: Columns) -> list[Doubt]:
         if self.known.others:
             return []
-        return [(f"unseen category: {self.name}", self._codes(columns.texts(self.name)) == self.limit)]
+        return [(f"unseen category: {self.name}", self._codes(columns) == self.limit)]
 
-    def _codes(self, texts: pa.Array) -> Codes:
+    def _codes(self, columns: Columns) -> Codes:
+        """Looked up once for each vocabulary: it hardly ever grows."""
+        known = columns.looked_up.get(self.name)
+        if known is not None and known[0] is self.vocabulary:
+            return known[1]
+        found = self._look_up(columns.texts(self.name))
+        columns.looked_up[self.name] = self.vocabulary, found
+        return found
+
+    def _look_up(self, texts: pa.Array) -> Codes:
         places = pc.index_in(texts, value_set=self.vocabulary)
         if places.null_count:
             places = pc.fill_null(places, self.limit)
@@ -219,7 +229,7 @@ class Hashed(Encoded):
 
     def blocks(self, columns: Columns) -> list[Block]:
         texts = columns.texts(self.name)
-        words = fingerprints([texts], len(texts)).high
+        words = hashes([texts.dictionary_encode()], len(texts))
         codes = (words % np.uint64(self._buckets)).astype(np.int64)
         return [Coded(np.where(self.missing(columns), self._buckets, codes), self.width)]
 

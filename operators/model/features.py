@@ -118,14 +118,27 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def described(declared: Features) -> dict[str, Any]:
-    """The declaration as JSON values; `declared_as` reads it."""
+    """The declaration as JSON values; pairs and no objects, since the order decides which column is which."""
     return {
         "numeric": list(declared.numeric),
         "plain": list(declared.plain),
-        "binned": {name: list(edges) for name, edges in declared.binned.items()},
-        "onehot": dict(declared.onehot),
-        "hashed": dict(declared.hashed),
+        "binned": [[name, list(edges)] for name, edges in declared.binned.items()],
+        "onehot": [[name, count] for name, count in declared.onehot.items()],
+        "hashed": [[name, count] for name, count in declared.hashed.items()],
     }
+
+
+def declared_by(told: Mapping[str, Any]) -> Features:
+    """The declaration that `described` told of. CannotLearn, or whatever values without sense raise."""
+    named = {way: _pairs(told[way]) for way in ("binned", "onehot", "hashed")}
+    return features(told["numeric"], plain=told["plain"], **named)
+
+
+def _pairs(told: Any) -> dict[str, Any]:
+    made = dict(told)
+    if not isinstance(told, list) or len(made) < len(told):
+        raise ValueError("no list of columns, each once")
+    return made
 
 
 def _names(given: Sequence[str], what: str) -> tuple[str, ...]:

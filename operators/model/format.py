@@ -11,7 +11,7 @@ import pyarrow as pa
 from operators.model.artefact import Array, Artefact, ModelError, decode, encode
 from operators.model.attributes import restore, saved
 from operators.model.encoder import STATISTICS, Encoder, OneHot, Statistics
-from operators.model.features import Features, described, features
+from operators.model.features import declared_by, described
 from operators.model.learner import Class, Learner
 from operators.model.registry import CannotLearn, entry_of, made, parameters_of
 from operators.model.shapes import FORGED, Sizes
@@ -129,7 +129,7 @@ def _encoder_arrays(encoder: Encoder) -> dict[str, Array]:
 
 
 def _encoder(manifest: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> Encoder:
-    declared = _features(manifest["features"])
+    declared = declared_by(manifest["features"])
     kinds = manifest["kinds"]
     if set(kinds) != set(declared.columns) or not set(kinds.values()) <= {"number", "bool", "text"}:
         raise ModelError("The kinds of its columns do not fit its features", where=where, fix=FORGED)
@@ -173,12 +173,6 @@ def _restore_vocabularies(encoder: Encoder, counts: Any, arrays: Mapping[str, Ar
             raise ModelError(f"The vocabulary of {part.name!r} repeats a value", where=where, fix=FORGED)
         part.vocabulary = pa.array(vocabulary, pa.string())
         at += count
-
-
-def _features(told: Mapping[str, Any]) -> Features:
-    return features(
-        told["numeric"], plain=told["plain"], binned=told["binned"], onehot=told["onehot"], hashed=told["hashed"]
-    )
 
 
 def _classes(told: Any) -> tuple[Class, ...] | None:

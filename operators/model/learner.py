@@ -86,16 +86,20 @@ class Learner:
     def learn_encoded(self, values: Floats, targets: Any, weight: Any = None) -> None:
         """Learn from rows that the encoder has learnt and made a matrix of; `targets` are codes of classes, or numbers.
         Learners that share an encoder pay for it once. ModelError as above."""
+        from sklearn import config_context
+
         options: dict[str, Any] = {}
         if self.classes is not None and not self.is_trained:
             options["classes"] = np.arange(len(self.classes))
         if weight is not None:
             options["sample_weight"] = np.asarray(weight, dtype=np.float64)
         try:
-            for step in self.steps:
-                step.partial_fit(values) if hasattr(step, "partial_fit") else step.fit(values)
-                values = step.transform(values)
-            self.estimator.partial_fit(values, targets, **options)
+            # Encoders give finite numbers, and parameters were checked when the learner was made.
+            with config_context(assume_finite=True, skip_parameter_validation=True):
+                for step in self.steps:
+                    step.partial_fit(values) if hasattr(step, "partial_fit") else step.fit(values)
+                    values = step.transform(values)
+                self.estimator.partial_fit(values, targets, **options)
         except ValueError as error:
             raise ModelError(
                 f"{type(self.estimator).__name__} could not learn from these rows: {error}",

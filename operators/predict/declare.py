@@ -61,6 +61,7 @@ def predict(
     min_confidence: float = 0.0,
     lag: Duration = 0,
     tick: Duration | None = None,
+    wait: bool = True,
     version: str = "1",
 ) -> Predict:
     """Score each row of `source` by the champion that `model` names at the row's event time.
@@ -71,7 +72,10 @@ def predict(
     Challengers are scored too, to `<to>.shadow`, unless `shadows` is False. A prediction whose class has a probability
     below `min_confidence` is not usable. `lag`: a model holds from so much event time after its own on, so that live
     rows need not wait for the trainer. `tick`: rows wait at most so long (of event time) for the next ones.
-    CannotPredict.
+
+    Rows wait until the clock has passed them, since only then it is known which model holds. With wait=False they are
+    scored as they come, by the model that holds where their batch begins: at a change of models it then matters how
+    rows were cut into batches. CannotPredict.
     """
     arrow = source.schema.arrow
     if source.time is None:
@@ -120,6 +124,7 @@ def predict(
         min_confidence,
         parse_duration(lag),
         None if tick is None else parse_duration(tick),
+        wait,
     )
     return Predict(declared, _outputs(declared, to, keep, shadows), version)
 

@@ -1,7 +1,7 @@
 """The predict operator: each row meets the model that held at its event time.
 
 Rows wait until the clock has passed them, as in an as-of join, so that which model scores a row is a fact of the
-data, whatever came first and however it was cut.
+data, whatever came first and however it was cut; or, where a service wants its answers, they are scored as they come.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.execution.state import State
-from operators.execution.together import Step
+from operators.execution.together import Step, as_one, cut_into
 from operators.join.held import MANY, Held
 from operators.join.rows import addresses_of, kept, kept_schema, own_columns, times_of
 from operators.join.together import Waiting, bounds_if_in_time, by_input, cut_by_time, one_by_one, releases
@@ -25,7 +25,7 @@ from operators.predict.inbox import Inbox, Refused
 from operators.predict.models import Loaded, apply, champion, shadows
 from operators.predict.scores import Scores, digests
 from operators.versions import version_of
-from streams.message import BEGINNING
+from streams.message import BEGINNING, END
 from streams.parents import NO_PARENT, Addresses, joined
 from streams.stream import Stream
 
@@ -44,6 +44,7 @@ class Declared:
     min_confidence: float
     lag: int
     tick: int | None
+    wait: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Predict:
             "shadows": outputs.shadow is not None,
             "lag": declared.lag,
             "tick": declared.tick,
+            "wait": declared.wait,
         }
         self.version = version_of(f"predict 1, {version}", self.params)
 
@@ -107,6 +109,8 @@ class Predict:
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         is_rows = batch.input == self._declared.source.name
+        if not self._declared.wait:
+            return self._at_once(batch, state)
         late = batch.times < batch.clock
         outputs: list[Output] = []
         # Rows leave when more of them come: leaving with each model as well would only cut them finer.
@@ -119,12 +123,14 @@ class Predict:
             return outputs
         self._rows.push(state, kept(batch, self._schema, ~late if late.any() else None))
         if late.any():
-            outputs += self._scored(state, [kept(batch, self._schema, late)], [(champion(state), shadows(state))])
+            outputs += self._scored([kept(batch, self._schema, late)], [(champion(state), shadows(state))])
         return outputs
 
     def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
         """The same as one step after the other."""
         name = self._declared.source.name
+        if not self._declared.wait:
+            return self._steps_at_once(batches, state)
         bounds = bounds_if_in_time(batches, 0)
         if bounds is None or any(batch.input != name for batch in batches):
             return one_by_one(self, batches, state)
@@ -167,6 +173,28 @@ class Predict:
         )
         return found
 
+    def _at_once(self, batch: Batch, state: State) -> list[Output]:
+        """Score rows by the model that holds at the clock of their batch."""
+        outputs: list[Output] = []
+        if batch.input == self._declared.model.name:
+            self._take_models(batch, state)
+        due = END if batch.is_tick else min(batch.clock, END - 1) + 1
+        for _, some in _by_time(self._models.release(state, due)):
+            outputs += self._apply(state, some)
+        if batch.input == self._declared.source.name and batch.rows.num_rows:
+            outputs += self._scored([kept(batch, self._schema)], [(champion(state), shadows(state))])
+        return outputs
+
+    def _steps_at_once(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
+        name = self._declared.source.name
+        if self._models.count(state) or any(batch.input != name for batch in batches):
+            return one_by_one(self, batches, state)
+        ends = np.cumsum([batch.rows.num_rows for batch in batches])
+        pieces: list[list[Output]] = [[] for _ in batches]
+        for output in self._at_once(as_one(batches), state):
+            cut_into(pieces, output, (ends * (output.rows.num_rows // ends[-1])).tolist())
+        return [(piece, END) for piece in pieces]
+
     def _take_models(self, batch: Batch, state: State) -> None:
         """Models wait like rows, for their time and the lag."""
         times = batch.times + self._declared.lag
@@ -192,7 +220,7 @@ class Predict:
         if done < len(times):
             parts.append(rows.slice(done))
             in_force.append((champion(state), shadows(state)))
-        return [*outputs, *self._scored(state, parts, in_force)]
+        return [*outputs, *self._scored(parts, in_force)]
 
     def _apply(self, state: State, rows: Any) -> Iterable[Output]:
         for one in self._inbox.take(state, rows):
@@ -215,9 +243,7 @@ class Predict:
         where = np.array([address.partition]), np.array([address.offset]), np.array([address.row])
         return Output(stream.name, rows, (Addresses(address.stream, *where),))
 
-    def _scored(
-        self, state: State, parts: Sequence[Any], in_force: Sequence[tuple[Loaded | None, list[Loaded]]]
-    ) -> list[Output]:
+    def _scored(self, parts: Sequence[Any], in_force: Sequence[tuple[Loaded | None, list[Loaded]]]) -> list[Output]:
         """Predictions for runs of rows, with the models in force for each."""
         if not parts:
             return []

@@ -39,14 +39,22 @@ class Contest:
 
     def beside_baselines(self, truth: Codes, champion: Floats, at: int) -> Iterator[Alarm]:
         """An alarm for a baseline that is right more often than the champion, said wrongly at most so often as
-        promotions are; then the comparison with it begins anew."""
+        promotions are. Then the comparison with it begins anew, and as long as it lasts has to hold twice as many rows
+        each time before it is said again."""
         memory, error = self._memory, self._design.promote_error
         wrong = (champion.argmax(axis=1) != truth).astype(np.float64)
         for name, predicted in memory.baselines.predict(truth).items():
             wager = memory.rivals.get(name, Wager()).after(wrong - (predicted != truth))
             memory.rivals[name] = wager
-            if wager.decides(error):
+            lasting = memory.lasting.get(name, 0)
+            rows = self._design.chunk * 2**lasting if lasting else 0
+            if not wager.decides(error):
+                if wager.rows >= max(rows, self._design.compare_over):
+                    del memory.rivals[name]
+                    memory.lasting.pop(name, None)
+            elif wager.rows >= rows:
                 del memory.rivals[name]
+                memory.lasting[name] = lasting + 1
                 evidence = {"rows": wager.rows, "champion": memory.champion, "version": memory.reigning.version}
                 yield Alarm(
                     self._design.model,
@@ -106,7 +114,7 @@ class Contest:
     def begin_anew(self) -> None:
         """No comparison holds any longer: the champion is another one."""
         self._memory.tests = 0
-        self._memory.rivals = {}
+        self._memory.rivals, self._memory.lasting = {}, {}
         for one in self._memory.candidates.values():
             one.comparison = None
 

@@ -53,6 +53,7 @@ class Memory:
     reason: str | None = None
     gates: str = ""
     rivals: dict[str, Wager] = field(default_factory=dict)
+    lasting: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)
@@ -192,7 +193,7 @@ def _told(memory: Memory) -> dict[str, Any]:
 
 _PLAIN: Final = (
     *("rows", "true_rows", "due", "version", "tests", "begun", "predecessor", "probation", "reason"),
-    *("gates", "unknown", "left_out"),
+    *("gates", "lasting", "unknown", "left_out"),
 )
 
 

@@ -63,7 +63,6 @@ class Train:
             heard = Stream(listens.stream.name, ALARMS, time="at", partitions=listens.stream.partitions)
             self._reports = Gathered("reports", heard, _ALARM_READS, listens.delay)
         self._shelf = Shelf(design)
-        self.learns = Learns(design.features, design.classes.values)
         self._output = model_stream(design.model)
         self._alarms = alarm_stream(design.model)
 

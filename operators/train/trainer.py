@@ -194,7 +194,8 @@ class Trainer:
     def _fit(self, encoded: Encoded, truth: Codes, weight: Any, chunk: Chunk) -> Iterator[Said]:
         """Learn. A learner whose numbers have run away begins anew, and another one takes its place if it reigns."""
         memory = self._memory
-        matrices = encoded.learn(memory.candidates.values())
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrices = encoded.learn(memory.candidates.values())
         for one in list(memory.candidates.values()):
             try:
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -232,7 +233,7 @@ class Trainer:
         for name in self._design.features:
             column = chunk.rows.column(name)
             missing = column.null_count == len(column)
-            if not missing and pa.types.is_floating(column.type):
+            if not missing and pa.types.is_floating(column.type) and _is_nan(column[0]):
                 missing = bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
             if not missing:
                 memory.seen.add(name)
@@ -272,6 +273,11 @@ class Trainer:
         return found
 
 
+def _is_nan(value: Any) -> bool:
+    """True for null, too."""
+    return not value.is_valid or bool(value.as_py() != value.as_py())
+
+
 def _place(addresses: Addresses) -> Ranges:
     learnt = Learnt()
     learnt.add(addresses)
@@ -280,12 +286,17 @@ def _place(addresses: Addresses) -> Ranges:
 
 def _refuse_runaway(learner: Learner) -> None:
     """ModelError if a number of the learner is no longer finite."""
-    for encoded in learner.encoder.parts:
-        if not np.isfinite(encoded.known.values()).all():
-            raise ModelError(
-                f"The spread of {encoded.name!r} is no longer finite",
-                where=encoded.name,
-                fix="Keep such values out, for example with a rule of p.clean.",
-            )
+    known = [encoded.known.values() for encoded in learner.encoder.parts]
+    if not np.isfinite(known).all():
+        names = [part.name for part, values in zip(learner.encoder.parts, known, strict=True) if not _finite(values)]
+        raise ModelError(
+            f"The spread of {', '.join(map(repr, names))} is no longer finite",
+            where=type(learner.estimator).__name__,
+            fix="Keep such values out, for example with a rule of p.clean.",
+        )
     for part in (*learner.steps, learner.estimator):
         saved(part, entry_of(part)[1])
+
+
+def _finite(values: Sequence[float]) -> bool:
+    return bool(np.isfinite(values).all())

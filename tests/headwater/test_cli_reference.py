@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def test_the_commands_are_those_of_this_release() -> None:
         "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "lineage",
         "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
-        "catalog rebuild",
+        "catalog rebuild", "models list", "models show", "models promote", "models rollback", "models card",
     }  # fmt: skip
 
 
@@ -115,6 +116,9 @@ def test_the_examples_work(plant: Plant, name: str) -> None:
     pq.write_table(day, plant.folder / "day.parquet")
     (plant.folder / "mend.py").write_text("def in_celsius(rows):\n    return rows\n")
     plant("dataset", "freeze", "cold", "plant.placed")
+    if name.startswith("models "):
+        shutil.copy(ROOT / "tests" / "headwater" / "learning.py", plant.folder)
+        plant("run", "learning.py", "--until", "caught-up")
     for example in examples(COMMANDS[name]):
         words = shlex.split(example)[1:]
         if ENDLESS & set(words) or (name == "run" and "--until" not in words):

@@ -27,7 +27,10 @@ neural_network = pytest.importorskip("sklearn.neural_network")
 pipeline = pytest.importorskip("sklearn.pipeline")
 preprocessing = pytest.importorskip("sklearn.preprocessing")
 
-MIXED = features(["a", "b"], plain=["f"], binned={"a": [-1, 0, 1]}, onehot={"c": 5}, hashed={"t": 16})
+#: In an order that no sorting by name would give.
+MIXED = features(
+    ["b", "a"], plain=["f"], binned={"b": [0, 4], "a": [-1, 1]}, onehot={"t": 30, "c": 5}, hashed={"t": 16, "c": 3}
+)
 COUNTS = features(binned={"a": [-1, 0, 1]}, onehot={"c": 5}, hashed={"t": 16})
 SCHEMA = pa.schema(
     [("a", pa.float64()), ("b", pa.float64()), ("f", pa.bool_()), ("c", pa.string()), ("t", pa.string())]
@@ -476,32 +479,35 @@ def array(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], No
         (top("kinds", None), "makes no sense"),
         (top("features", {}), "makes no sense"),
         (top("features", None), "makes no sense"),
-        (top("vocabularies", [99]), "vocabularies"),
-        (top("vocabularies", [-1]), "vocabularies"),
+        (top("vocabularies", [99, 3]), "vocabularies"),
+        (top("vocabularies", [-1, 34]), "vocabularies"),
         (top("vocabularies", []), "vocabularies"),
         (top("vocabularies", None), "vocabularies"),
         (array("0.coef_", np.zeros((1, 3))), "shape"),
-        (array("0.coef_", np.zeros((2, 38))), "shape"),
-        (array("0.coef_", np.zeros((1, 38), dtype=np.int64)), "must be float64"),
-        (array("0.coef_", np.full((1, 38), np.nan)), "not finite"),
+        (array("0.coef_", np.zeros((2, 74))), "shape"),
+        (array("0.coef_", np.zeros((1, 74), dtype=np.int64)), "must be float64"),
+        (array("0.coef_", np.full((1, 74), np.nan)), "not finite"),
         (array("0.intercept_", np.array([np.inf])), "not finite"),
         (array("0.surplus", np.zeros(3)), "missing or unknown"),
         (array("7.coef_", np.zeros(3)), "are unknown"),
         (array("surplus", np.zeros(3)), "are unknown"),
         (array("encoder.statistics", np.zeros((1, 1))), "encoders"),
-        (array("encoder.statistics", np.full((6, 7), -1.0)), "makes no sense"),
-        (array("encoder.words", np.frombuffer(b"\xff\xfe\xfd", dtype=np.uint8)), "makes no sense|vocabularies"),
-        (array("encoder.word_ends", np.array([2, 1, 3])), "vocabularies"),
-        (array("encoder.word_ends", np.array([-1, 1, 3])), "vocabularies"),
-        (array("encoder.words", np.frombuffer(b"xxx", dtype=np.uint8)), "repeats"),
+        (array("encoder.statistics", np.full((9, 7), -1.0)), "makes no sense"),
+        (array("encoder.words", np.full(84, 255, dtype=np.uint8)), "makes no sense"),
+        (array("encoder.words", np.zeros(83, dtype=np.uint8)), "vocabularies"),
+        (array("encoder.word_ends", np.array([2, 1, *range(3, 33), 84])), "vocabularies"),
+        (array("encoder.word_ends", np.array([-1, *range(1, 32), 84])), "vocabularies"),
+        (array("encoder.words", np.full(84, 65, dtype=np.uint8)), "repeats"),
         (lambda manifest, arrays: arrays.pop("0.coef_"), "missing or unknown"),
         (lambda manifest, arrays: arrays.pop("encoder.words"), "makes no sense"),
         (lambda manifest, arrays: manifest.pop("parts"), "parts"),
-        (lambda manifest, arrays: manifest["features"]["hashed"].update(t=1 << 40), "refused"),
-        (lambda manifest, arrays: manifest["features"]["hashed"].update(t=60_000), "shape"),
-        (lambda manifest, arrays: manifest["features"]["onehot"].update(c="many"), "refused"),
-        (lambda manifest, arrays: manifest["features"]["binned"].update(a=[2, 1]), "refused"),
+        (lambda manifest, arrays: manifest["features"]["hashed"][0].__setitem__(1, 1 << 40), "refused"),
+        (lambda manifest, arrays: manifest["features"]["hashed"][0].__setitem__(1, 60_000), "shape"),
+        (lambda manifest, arrays: manifest["features"]["onehot"][1].__setitem__(1, "many"), "refused"),
+        (lambda manifest, arrays: manifest["features"]["binned"][1].__setitem__(1, [2, 1]), "refused"),
         (lambda manifest, arrays: manifest["features"].update(numeric=["a", "a"]), "refused"),
+        (lambda manifest, arrays: manifest["features"].update(onehot={"c": 5, "t": 30}), "makes no sense"),
+        (lambda manifest, arrays: manifest["features"].update(onehot=[["c", 5], ["c", 30]]), "makes no sense"),
     ],
 )
 def test_a_forged_model_is_refused(change: Any, what: str) -> None:

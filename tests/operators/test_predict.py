@@ -502,3 +502,47 @@ def test_single_rows_give_the_digest_of_whole_batches() -> None:
 
 def test_the_public_name() -> None:
     assert hw.Pipeline("plant").predict.__doc__
+
+
+# Without waiting
+
+
+def test_without_waiting_rows_are_scored_by_the_model_at_the_beginning_of_their_batch() -> None:
+    source = replace(READINGS, partitions=1)
+    made = predict(source, MODEL, to="plant.scores", features=["celsius", "site"], classes=[False, True], wait=False)
+    lanes = {"plant.readings": outside(source, rows(8)), "plant.model": outside(MODEL, messages(event(1, 3)))}
+    found = {}
+    for name, cut in (("whole", whole), ("single", single)):
+        emitted = rehearse(lambda: made, lanes, cut)
+        batches = [one.output.rows for one in emitted if one.output.stream == "plant.scores"]
+        found[name] = versions(pa.Table.from_batches(batches).sort_by("at"))
+    assert found["single"] == [None] * 4 + [1] * 4, "rows of one time go before a model"
+    assert found["whole"] == [None] * 8
+
+
+def test_without_waiting_nothing_is_held_back() -> None:
+    from operators.execution.state import State
+    from operators.operator import Batch
+    from streams.message import END
+    from streams.parents import Addresses
+
+    made, state = operator(wait=False), State()
+    models = messages(event(1, 0), event(2, 0, role="challenger", estimator="tree"))
+    addresses = Addresses.of_message("plant.model", 0, 0, 2)
+    assert list(made.step(Batch("plant.model", models, addresses, np.zeros(2, dtype=np.int64), 0), state)) == []
+    parts = [rows(30).slice(at, 10).select(["sensor", "at", "hot", "celsius", "site"]) for at in (0, 10, 20)]
+    batches = [
+        Batch(
+            "plant.readings",
+            part,
+            Addresses.of_message("plant.readings", 0, at, 10),
+            part["at"].cast(pa.int64()).to_numpy(),
+            part["at"].cast(pa.int64())[0].as_py(),
+        )
+        for at, part in enumerate(parts)
+    ]
+    one_by_one = [[(o.stream, o.rows.to_pylist()) for o in made.step(batch, state)] for batch in batches]
+    together = list(made.steps(batches, state))
+    assert [[(o.stream, o.rows.to_pylist()) for o in outputs] for outputs, _ in together] == one_by_one
+    assert {holds for _, holds in together} == {END}
+    assert [len(told) for _, told in one_by_one[0]] == [10, 10]

@@ -99,3 +99,21 @@ def test_nothing_is_decided_without_rows() -> None:
 
 def test_all_tests_together_use_no_more_than_the_error() -> None:
     assert sum(share_of(0.05, number) for number in range(1, 10_000)) < 0.05
+
+
+def test_many_comparisons_in_one_reign_err_no_more_often_than_one() -> None:
+    """Three challengers, and comparisons that begin anew every 250 rows: one promotion in all is one too many."""
+    random = np.random.default_rng(10)
+    wrong = 0
+    for _ in range(PAIRS // 4):
+        losses = random.random((4, ROWS)) < 0.3
+        number = 0
+        found = False
+        for start in range(0, ROWS, 250):
+            for challenger in (1, 2, 3):
+                number += 1
+                rows = np.s_[start : start + 250]
+                wager = Wager().after(losses[0][rows].astype(float) - losses[challenger][rows])
+                found |= wager.decides(share_of(ERROR, number))
+        wrong += found
+    assert wrong <= ERROR * (PAIRS // 4)

@@ -134,6 +134,19 @@ def test_models_do_not_depend_on_cuts_and_restarts(partitions: int) -> None:
     )
 
 
+def test_models_do_not_depend_on_workers(tmp_path: Path) -> None:
+    found = []
+    for workers in (1, 2):
+        p, examples = pipeline(partitions=3)
+        train(p, examples, candidates={"dull": sgd(alpha=10.0), "keen": sgd()})
+        p.source(examples, table(world(1500)), chunk=70)
+        with hw.connect(tmp_path / str(workers)) as hub:
+            hub.run(p, until="caught-up", workers=workers)
+            found.append(hub.read("plant.model").to_arrow())
+    assert found[0].equals(found[1])
+    assert found[0].num_rows >= 6
+
+
 def test_censored_rows_and_rows_without_target_are_left_out(tmp_path: Path) -> None:
     columns = world(400)
     columns["censored"] = [at % 4 == 0 for at in range(400)]
@@ -212,6 +225,7 @@ def test_a_champion_that_does_not_beat_a_baseline_raises_an_alarm(tmp_path: Path
     _, alarms = run(tmp_path, columns)
     assert ("baseline", "no_change") in {(one["kind"], one["column"]) for one in alarms}
     assert all(one["p_value"] <= 0.05 for one in alarms)
+    assert len(alarms) <= 12, "what lasts is said more and more seldom"
     _, none = run(tmp_path / "good", world(2000))
     assert none == []
 
@@ -466,7 +480,7 @@ def test_a_version_is_traced_to_the_rows_that_it_learnt(tmp_path: Path) -> None:
     with hw.connect(tmp_path) as hub:
         hub.run(p, until="caught-up")
         rows = hub.read("plant.model")
-        assert rows.to_arrow()["trained_rows"].to_pylist() == [50, 100, 200, 300]
+        assert rows.to_arrow()["trained_rows"].to_pylist() == [50, 100, 200, 300, 400]
         trace = hub.trace(rows.row(1))
         (descent,) = trace.rows[trace.root].descents
         assert (descent.stream, descent.granularity) == ("plant.examples", "range")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operators.execution.state import decode_value, encode_value
 from streams.contract import Finding, covered, jump, null_rate, references, unique
-from streams.fingerprints import BLOCK, contained, fingerprints, first_seen, remember
+from streams.fingerprints import BLOCK, contained, fingerprints, first_seen, hashes, remember
 from streams.message import BEGINNING, END
 from streams.rule import Memory
 
@@ -226,6 +226,15 @@ def test_fingerprints_are_equal_exactly_where_values_are(column: pa.Array, skipp
 def test_fingerprints_of_several_columns_know_which_is_which() -> None:
     one, two = pa.array(["a", "b"]), pa.array(["b", "a"])
     assert fingerprints([one, two], 2).high[0] != fingerprints([two, one], 2).high[0]
+
+
+def test_fingerprints_do_not_depend_on_how_values_are_stored() -> None:
+    plain = pa.array(["b", None, "a", "b", ""])
+    stored = pa.array(["x", *plain.to_pylist()]).dictionary_encode().slice(1)
+    small = plain.dictionary_encode().cast(pa.dictionary(pa.int8(), pa.large_string()))
+    for other in (stored, small):
+        assert fingerprints([other], 5).high.tolist() == fingerprints([plain], 5).high.tolist()
+    assert hashes([small], 5).tolist() == fingerprints([plain], 5).high.tolist()
 
 
 def test_fingerprints_stay_the_same_for_ever() -> None:
