@@ -311,7 +311,7 @@ class PartitionReader:
                 raise Corrupt(
                     "A message without a value",
                     where=self.stream.name,
-                    fix="Only tables may hold such messages (a removed key).",
+                    fix="Other systems remove a key of a table so; here a row has to say it, in a column of its own.",
                 )
             parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
         if len(parts) == 1:

@@ -25,7 +25,9 @@ SEED = int(os.environ.get("HEADWATER_SEED", "1"))
 LONGEST_RUN = 120
 #: One of so many kills meets the job before its tasks run, while it opens the log and registers.
 EARLY = 5
-REGISTERING = 0.3
+REGISTERING = 0.5
+
+BEGUN, RUNNING = 1, 2
 
 
 @dataclass
@@ -74,18 +76,18 @@ class Job:
         self._process: BaseProcess = context.Process(target=_run, args=(build, workspace, workers, theirs))
         self._process.start()
         theirs.close()
-        self._has_run = False
+        self._come_to = 0
 
-    @property
-    def has_run(self) -> bool:
-        """True once its tasks have begun to run."""
+    def has_come_to(self, stage: int) -> bool:
+        """True once it has BEGUN, and once its tasks are RUNNING."""
         with suppress(EOFError):
-            self._has_run = self._has_run or (self._told.poll() and self._told.recv())
-        return self._has_run
+            while self._come_to < stage and self._told.poll():
+                self._come_to = self._told.recv()
+        return self._come_to >= stage
 
-    def wait_until_it_runs(self) -> None:
+    def wait_for(self, stage: int) -> None:
         until = time.monotonic() + LONGEST_RUN
-        while not self.has_run and self.exit_code is None:
+        while not self.has_come_to(stage) and self.exit_code is None:
             assert time.monotonic() < until, "it does not begin to run"
             self._told.poll(0.05)
 
@@ -140,14 +142,12 @@ def _one_round(wanted: Undisturbed, workspace: Path, workers: int, kills: int, r
     job = Job(wanted.build, workspace, workers)
     # With 100 % the catalog alone has to be brought up to date: one such kill a round is enough.
     while len(met.shares) < kills and share < 100:
-        if not job.has_run and rng.randrange(EARLY) == 0:
-            time.sleep(rng.uniform(0, REGISTERING))
-        else:
-            job.wait_until_it_runs()
-            time.sleep(rng.uniform(0, longest))
+        early = rng.randrange(EARLY) == 0
+        job.wait_for(BEGUN if early else RUNNING)
+        time.sleep(rng.uniform(0, REGISTERING if early else longest))
         if job.exit_code is not None:
             break
-        running = job.has_run
+        running = job.has_come_to(RUNNING)
         whom = job.kill(rng)
         if whom and not running:
             met.registering += 1
@@ -166,12 +166,14 @@ def _run(build: Build, workspace: Path, workers: int, told: Connection) -> None:
     with Path(f"{workspace}.log").open("a") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-    has_told: list[bool] = []
+    stage = BEGUN
+    told.send(stage)
 
     def tell() -> None:
-        if not has_told:
-            has_told.append(True)
-            told.send(True)
+        nonlocal stage
+        if stage < RUNNING:
+            stage = RUNNING
+            told.send(stage)
 
     with hw.connect(workspace) as hub:
         hub.run(build(), until="caught-up", workers=workers, watch=tell)

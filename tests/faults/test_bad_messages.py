@@ -87,6 +87,36 @@ def test_reading_a_damaged_message_says_where_it_lies_and_the_rest_can_be_read(p
     assert len(plant.hub.read("plant.readings", ranges={partition: (0, offset)}))
 
 
+FOREIGN = {
+    b'{"sensor": "s0", "at": "2024-03-01T00:00:00Z", "celsius": 1.0': "Missing a comma",
+    b'{"sensor": "s0", "celsius": 1.0}': "required field is null [field 'at'",
+    b'{"sensor": "s0", "at": "2024-03-01T00:00:00Z", "celsius": "warm"}': "celsius) changed from number to string",
+    b"null": "it is null",
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN, ids=["no JSON", "no event time", "text for a number", "null"])
+def test_a_foreign_message_that_is_no_row_stops_its_task(plant, rows, value):
+    pipeline = fill(plant, rows, codec="json")
+    good = plant.partition_of(rows(0, 1)[0])
+    end = plant.hub.log.bounds("plant.readings")[good][1]
+    with plant.hub.log.writer("elsewhere/0") as writer:
+        writer.append("plant.readings", good, [b"s0"], [value], ())
+        writer.commit()
+    plant.hub.publish("plant.readings", rows(300))
+    failed = plant.fails(pipeline)
+    assert list(failed.failed) == [f"plant.valid/{good}"]
+    assert f"plant.readings {good}:{end}" in str(failed)
+    assert FOREIGN[value] in str(failed)
+    assert "on_error='quarantine'" in str(failed)
+    assert plant.hub.log.bounds("plant.readings")[good][1] > end + 1
+
+    plant.run(plant.pipeline(codec="json", on_error="quarantine"))
+    (listed,) = plant.hub.read("plant.valid.failed")
+    assert (listed["partition"], listed["first"], listed["end"]) == (good, end, end + 1)
+    assert plant.count("plant.warm") == 400
+
+
 def test_rows_in_the_wrong_partition_stop_the_task_that_finds_them(plant, rows):
     pipeline = fill(plant, rows)
     wrong = (plant.partition_of(rows(0, 1)[0]) + 1) % 4

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 import headwater as hw
 from catalog import Catalog
@@ -89,6 +92,31 @@ def test_publishing_to_a_full_disk_writes_nothing_and_can_be_repeated(plant, row
     assert plant.bounds() == bounds
     assert plant.hub.publish("plant.readings", many) == 50_000
     assert plant.count("plant.readings") == 50_400
+
+
+def test_a_catalog_without_room_registers_nothing_until_it_has_some(plant, rows):
+    plant.run(plant.fill())
+
+    @event.listens_for(Pool, "connect")
+    def full(connection, _) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    many = hw.Pipeline("other")
+    many.stream("wide", pa.schema([(f"field_{number}", pa.int64()) for number in range(2000)]))
+    before = plant.hub.catalog.dump()
+    try:
+        plant.hub.catalog.close()
+        with pytest.raises(hw.CatalogError, match=r"disk is full.*disk is not full"):
+            plant.hub.register(many)
+        assert plant.hub.catalog.dump() == before
+        assert plant.hub.publish("plant.readings", rows(400)) == 100
+    finally:
+        event.remove(Pool, "connect", full)
+        plant.hub.catalog.close()
+    plant.hub.register(many)
+    plant.run(plant.pipeline())
+    assert plant.count("plant.warm") == 500
+    assert len(plant.hub.stream("other.wide").schema.arrow) == 2000
 
 
 # Files that others hold

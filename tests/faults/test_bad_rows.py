@@ -260,6 +260,24 @@ def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, tmp_path, b
     assert digests(plant.hub, sourced(path)) == sound[count]
 
 
+def test_a_source_that_lacks_a_required_field_waits_until_it_has_it(plant, tmp_path):
+    path = tmp_path / "plant.csv"
+    path.write_text("sensor,at\ns1,2024-03-01T00:00:00Z\n")
+    p = hw.Pipeline("plant", owner="plant-team")
+    schema = pa.schema([pa.field("sensor", pa.string(), nullable=False), ("at", pa.timestamp("us", "UTC"))])
+    stream = p.stream("readings", schema.append(pa.field("level", pa.int64(), nullable=False)), key="sensor", time="at")
+    p.source(stream, path)
+    told = str(plant.fails(p))
+    assert "plant.readings.source" in told
+    assert "required field is missing" in told
+    assert "field 'level'" in told
+    assert "There are sensor, at." in told
+    assert plant.count("plant.readings") == 0
+    path.write_text("sensor,at,level\ns1,2024-03-01T00:00:00Z,2\n")
+    plant.run(p)
+    assert plant.count("plant.readings") == 1
+
+
 def test_a_source_for_json_writes_no_part_of_a_batch_with_nan(plant, undisturbed, rows):
     def pipeline(value: float) -> hw.Pipeline:
         p = declared("json")
