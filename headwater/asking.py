@@ -147,8 +147,8 @@ class Asking(Connection):
         on: str | None = None,
         meaning: Mapping[Any, Class] | None = None,
     ) -> LabelAnalysis:
-        """What weak labels are worth: coverage, overlaps, conflicts and accuracy of each function, and recall, precision
-        and calibration of each class.
+        """What weak labels are worth: coverage, overlaps, conflicts and accuracy of each function, and the recall,
+        precision and calibration of each class.
 
         `truth` is a column that was kept with the labels, or (stream, column) with rows that meet in `on` (default: the
         labels' key), of which the newest of a key counts. `meaning` says which class a value of it is. LabelError.

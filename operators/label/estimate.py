@@ -23,8 +23,9 @@ _SMALLEST_WEIGHT: Final = 0.02
 _EVEN_ERRORS: Final = 0.35
 #: Pairs that voted together on fewer rows say nothing.
 _FEWEST_TOGETHER: Final = 8
-#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: always, for each unit of
-#: the skills' standard error, and where the class prior is neither known nor learnt from functions that vote on all classes.
+#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: always, for each unit
+#: of the skills' standard error, and where the class prior is neither known nor learnt from functions that vote on all
+#: classes.
 BENEFIT: Final = 0.2
 BENEFIT_OF_ERROR: Final = 3.0
 BENEFIT_IN_DOUBT: Final = 0.7
