@@ -126,9 +126,9 @@ def test_models_do_not_depend_on_how_rows_come(tmp_path: Path, cut: int) -> None
 def test_models_do_not_depend_on_cuts_and_restarts(partitions: int) -> None:
     p, examples = pipeline(partitions)
     train(p, examples, candidates={"slow": sgd(alpha=0.5), "fast": sgd()}, checkpoint_every=100)
-    columns = world(160)
+    columns = world(120)
     # Ties of event time over partitions must not be settled by who came first.
-    columns["known_at"] = [START + timedelta(minutes=at // 5) for at in range(160)]
+    columns["known_at"] = [START + timedelta(minutes=at // 5) for at in range(120)]
     hw.testing.check(
         p, rows={"examples": table(columns)}, expect={"model": [{"trained_rows": n} for n in (50, 50, 100, 100)]}
     )
