@@ -73,7 +73,8 @@ class ColumnProfile:
         if self.lengths is not None:
             found = replace(found, lengths=self.lengths.add(lengths_of(values, self.kind)))
         if self.distinct is not None and self.top is not None:
-            hashes, top = counted_values(values, times, self.top)
+            repeats = self.kind == "text" and 4 * self.distinct.estimate < self.rows
+            hashes, top = counted_values(values, times, self.top, repeats=repeats)
             found = replace(found, distinct=self.distinct.add(hashes), top=self.top.merge(top))
         return found
 
