@@ -38,7 +38,7 @@ Profiled = Callable[[], dict[str, float]]
 
 
 def made(rows: int) -> pa.RecordBatch:
-    """Flights, more or less: two keys, three categories, a time, four kinds of number; 2 % of the delays are missing."""
+    """Flights, more or less: keys, categories, a time, numbers; 2 % of the delays are missing."""
     random = np.random.default_rng(7)
     names = np.array([f"N{number:05d}" for number in range(4000)], dtype=object)
     carriers = np.array(["AA", "B6", "DL", "EV", "UA", "US"], dtype=object)

@@ -18,6 +18,7 @@ from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
@@ -67,6 +68,7 @@ __all__ = [
     "Batch",
     "CannotMonitor",
     "CannotProfile",
+    "CannotReplay",
     "CannotWindow",
     "CatalogBehind",
     "CatalogBusy",
@@ -104,6 +106,7 @@ __all__ = [
     "Query",
     "Ranges",
     "ReplayReport",
+    "Replayed",
     "Row",
     "RowAddress",
     "Rows",
