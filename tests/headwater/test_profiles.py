@@ -68,7 +68,7 @@ def test_a_terminal_shows_a_histogram(profiled: Path) -> None:
     assert rows[0] == ["column", "nulls", "distinct", "from", "middle", "to", "values"]
     assert (rows[3][:2], rows[4][:3]) == (["celsius", "10.0%"], ["note", "0", "2"])
     assert "█" in "".join(rows[3])
-    assert rows[4][5:7] == ["ok", "74%,"]
+    assert rows[4][6:8] == ["ok", "74%,"]
     assert max(map(len, lines)) <= 100
 
 
