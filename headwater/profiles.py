@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from operators.profile import ColumnProfile, read_sketch
 from operators.profile.stream import profile_rows
+from streams.message import END
 from streams.rows import read_rows
 
 if TYPE_CHECKING:
@@ -154,5 +155,4 @@ def _short(value: float) -> str:
 
 
 def _moment(microseconds: float) -> str:
-    at = datetime.fromtimestamp(0, UTC) + np.timedelta64(int(microseconds), "us").astype(object)
-    return f"{at:%Y-%m-%d %H:%M}"
+    return str(np.datetime64(min(int(microseconds), END), "us").astype("datetime64[m]")).replace("T", " ")

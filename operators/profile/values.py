@@ -35,10 +35,18 @@ def kind_of_type(kind: pa.DataType) -> Kind:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """The values without nulls; of doubles one zero and one NaN."""
+    """The values without nulls, as far as they are told apart: of doubles one zero and one NaN, times in microseconds,
+    dates in days."""
     values = pc.drop_null(column) if column.null_count else column
-    if not pa.types.is_floating(values.type):
-        return values
+    kind = values.type
+    if not pa.types.is_floating(kind):
+        if pa.types.is_timestamp(kind):
+            return values.cast(pa.timestamp("us", kind.tz), safe=False)
+        if pa.types.is_duration(kind):
+            return values.cast(pa.duration("us"), safe=False)
+        if pa.types.is_time(kind):
+            return values.cast(pa.time64("us"), safe=False)
+        return values.cast(pa.date32()) if pa.types.is_date(kind) else values
     doubles = values.cast(pa.float64()).to_numpy(zero_copy_only=False) + 0.0
     unknown = np.isnan(doubles)
     if unknown.any():

@@ -56,7 +56,7 @@ def test_the_command_line_shows_it(profiled: Path) -> None:
     sensor, at, celsius, note = (dict(zip(names, row, strict=True)) for row in rows)
     assert (sensor["column"], sensor["nulls"], sensor["distinct"]) == ("sensor", "0", "30.0")
     assert (at["earliest"], at["latest"]) == ("2024-03-01 00:00:00Z", "2024-03-05 03:58:00Z")
-    assert (celsius["type"], celsius["nulls"], celsius["top"]) == ("double", "300", "")
+    assert (celsius["type"], celsius["nulls"], celsius["top"]) == ("float64", "300", "")
     assert abs(float(celsius["mean"]) - 20) < 1
     assert note["top"].startswith("ok 22")
 
