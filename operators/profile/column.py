@@ -43,8 +43,8 @@ class ColumnProfile:
 
     @classmethod
     def nothing(cls, type: pa.DataType, *, key: bool = False) -> ColumnProfile:
-        """The profile of a column of this type without rows; of a `key` more distinct values are kept. SchemaError for a
-        type that no stream can carry."""
+        """The profile of a column of this type without rows; of a `key` more distinct values are kept. SchemaError for
+        a type that no stream can carry."""
         kind = kind_of_type(type)
         plain_values = kind not in ("list", "other")
         return cls(

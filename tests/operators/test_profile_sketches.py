@@ -39,7 +39,6 @@ COLUMNS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.timestamp("ns", "UTC"), st.integers(0, 3000)),
     (pa.time64("ns"), st.integers(0, 3000)),
     (pa.time32("s"), st.integers(0, 86_399)),
-    (pa.float16(), st.integers(-5, 5).map(np.float16)),
     (pa.binary(3), st.binary(min_size=3, max_size=3)),
     (pa.large_list(pa.int8()), st.lists(st.integers(0, 9), max_size=4)),
     (pa.date32(), st.integers(-100_000, 100_000)),
