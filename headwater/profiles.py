@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from operators.profile import ColumnProfile, read_sketch
 from operators.profile.stream import profile_rows
+from streams.message import END
+from streams.rows import read_rows
 
 if TYPE_CHECKING:
-    from headwater.asking import Asking
+    from headwater.connection import Connection
 
 #: So many windows are put together unless something else is asked for.
 WINDOWS: Final = 400
@@ -82,16 +84,17 @@ class StreamProfile:
 SHOWN: Final = ("column", "nulls", "distinct", "from", "middle", "to", "values")
 
 
-def stream_profile(hub: Asking, name: str, *, windows: int = WINDOWS) -> StreamProfile | None:
+def stream_profile(hub: Connection, name: str, *, windows: int = WINDOWS) -> StreamProfile | None:
     """The newest `windows` of the profile of a stream, put together; None if no operator profiles it, or none of its
     windows is closed yet. NotRegistered for an unknown stream."""
     made_by = profile_of(hub, name)
     if made_by is None:
         return None
-    count = len(hub.read(made_by, last=1, columns=["column"])) and len(_operator_columns(hub, made_by))
-    if not count:
+    [producer] = hub.catalog.stream(made_by).producers
+    count = len(hub.catalog.operator(producer).spec.params["columns"])
+    table = read_rows(hub.log, hub.readable(made_by), hub.schema, last=windows * count).table
+    if not table.num_rows:
         return None
-    table = hub.read(made_by, last=windows * count).to_arrow()
     columns: dict[str, ColumnProfile] = {}
     for column, sketch in zip(table["column"].to_pylist(), table["sketch"].to_pylist(), strict=True):
         found = read_sketch(sketch, made_by)
@@ -100,18 +103,13 @@ def stream_profile(hub: Asking, name: str, *, windows: int = WINDOWS) -> StreamP
     return StreamProfile(name, made_by, min(starts), max(ends), len(set(starts)), columns)
 
 
-def profile_of(hub: Asking, name: str) -> str | None:
+def profile_of(hub: Connection, name: str) -> str | None:
     """The stream with the profiles of a stream, the widest if there are several; None if nobody makes them."""
     operators = {record.name: record.spec for record in hub.catalog.operators()}
     consumers = [operators[one] for one in hub.catalog.stream(name).consumers if one in operators]
     profiles = [spec for spec in consumers if spec.kind == "profile"]
     widest = max(profiles, key=lambda spec: (len(spec.params["columns"]), spec.name), default=None)
     return None if widest is None else widest.outputs[0].stream
-
-
-def _operator_columns(hub: Asking, made_by: str) -> list[str]:
-    [producer] = hub.catalog.stream(made_by).producers
-    return list(hub.catalog.operator(producer).spec.params["columns"])
 
 
 def _shown(profile: ColumnProfile) -> tuple[str, ...]:
@@ -157,5 +155,4 @@ def _short(value: float) -> str:
 
 
 def _moment(microseconds: float) -> str:
-    at = datetime.fromtimestamp(0, UTC) + np.timedelta64(int(microseconds), "us").astype(object)
-    return f"{at:%Y-%m-%d %H:%M}"
+    return str(np.datetime64(min(int(microseconds), END), "us").astype("datetime64[m]")).replace("T", " ")

@@ -81,10 +81,15 @@ class OpenWindows:
 
     def add(self, state: State, windows: Integers, batch: Batch) -> None:
         """Rows of a batch that lie in these windows, one for each row."""
-        known = self._table(state)
-        places = (windows, batch.addresses.partition, batch.addresses.offset)
-        window, partition, offset = (np.asarray(place, dtype=np.int64) for place in places)
-        rows = np.stack([window, partition, offset, offset + 1, np.ones_like(offset)])
+        known, addresses = self._table(state), batch.addresses
+        first, last = int(windows.min()), int(windows.max())
+        if first == last and (addresses.partition.strides[0] == 0 or np.ptp(addresses.partition) == 0):
+            offsets = int(addresses.offset.min()), int(addresses.offset.max()) + 1
+            rows = np.array([first, int(addresses.partition[0]), *offsets, len(windows)], dtype=np.int64)[:, None]
+        else:
+            places = (windows, addresses.partition, addresses.offset)
+            window, partition, offset = (np.asarray(place, dtype=np.int64) for place in places)
+            rows = np.stack([window, partition, offset, offset + 1, np.ones_like(offset)])
         state[self.name] = _table(_grouped(np.concatenate([known, rows], axis=1)))
 
     def known(self, state: State) -> Integers:

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from streams.stream import Stream
 
 Times = npt.NDArray[np.int64]
+
+#: A group is not expected any more when it has been silent for so many windows: what is remembered stays bounded.
+FORGOTTEN: Final = 1_000
 
 
 def unique(fields: str | Sequence[str], within: str | dt.timedelta | int = "1d") -> Unique:
@@ -64,7 +67,7 @@ def covered(every: str | dt.timedelta | int, by: str | None = None) -> Covered:
     """Each window of event time of this length has a row, for each value of `by` that was ever seen.
 
     Judged per task: let `by` be the key, or a part of it. A gap is reported when the clock passes its first
-    window, and again with its length when rows come back.
+    window, and again with its length when rows come back. What was silent for 1,000 windows is forgotten.
     """
     return Covered(_length(every, "covered"), by)
 
@@ -231,7 +234,8 @@ class Covered(StreamRule):
             f"{self._of(group, at)}no row since {_at(window[at] + 1, every)}" for at in np.flatnonzero(silent).tolist()
         ]
         was_told[silent] = True
-        kept = seen.set_column(2, "told", pa.array(was_told)).filter(pa.array(last | ~past))
+        gone = last & was_told & (window < closed - FORGOTTEN)
+        kept = seen.set_column(2, "told", pa.array(was_told)).filter(pa.array((last & ~gone) | ~past))
         return [Finding(-1, value) for value in found], kept
 
     def _of(self, group: pa.Array, at: int) -> str:

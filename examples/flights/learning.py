@@ -102,7 +102,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=CHUNK,
-        retrain_on=hw.later("drift.alarms", delay="1d"),
+        retrain_on=hw.later("drift.alarms", delay="7d"),
         to="model",
         description="Models of whether a departure will come late: champion and challengers.",
         owner="delay-prediction",

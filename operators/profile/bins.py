@@ -130,6 +130,11 @@ def _counted(keys: Integers) -> tuple[Integers, Integers]:
         counts = np.bincount(keys - first)
         found = np.flatnonzero(counts)
         return found + first, counts[found]
+    if first < 0 <= last or first == 0:
+        # Numbers of both signs, and zero beside others, lie far apart.
+        parts = [keys[chosen] for chosen in (keys < 0, keys == 0, keys > 0)]
+        counted = [_counted(part) for part in parts if len(part)]
+        return np.concatenate([one for one, _ in counted]), np.concatenate([other for _, other in counted])
     return np.unique(keys, return_counts=True)
 
 

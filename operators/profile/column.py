@@ -14,6 +14,7 @@ from operators.profile.numbers import Numbers
 from operators.profile.theta import Theta
 from operators.profile.top import Top
 from operators.profile.values import Kind, counted_values, doubles_of, kind_of_type, lengths_of, plain, times_of
+from streams.types import type_text
 
 #: Distinct values are estimated from so many hashes: 3.1 % standard error.
 DISTINCT: Final = 1024
@@ -42,11 +43,12 @@ class ColumnProfile:
 
     @classmethod
     def nothing(cls, type: pa.DataType, *, key: bool = False) -> ColumnProfile:
-        """The profile of a column of this type without rows; of a `key` more distinct values are kept."""
+        """The profile of a column of this type without rows; of a `key` more distinct values are kept. SchemaError for
+        a type that no stream can carry."""
         kind = kind_of_type(type)
         plain_values = kind not in ("list", "other")
         return cls(
-            str(type),
+            type_text(type),
             kind,
             0,
             0,
@@ -73,7 +75,8 @@ class ColumnProfile:
         if self.lengths is not None:
             found = replace(found, lengths=self.lengths.add(lengths_of(values, self.kind)))
         if self.distinct is not None and self.top is not None:
-            hashes, top = counted_values(values, times, self.top)
+            repeats = self.kind == "text" and 4 * self.distinct.estimate < self.rows
+            hashes, top = counted_values(values, times, self.top, repeats=repeats)
             found = replace(found, distinct=self.distinct.add(hashes), top=self.top.merge(top))
         return found
 

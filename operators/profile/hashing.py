@@ -25,6 +25,8 @@ _N2: Final = np.uint64(0x38495AB5)
 _FIVE: Final = np.uint64(5)
 _ONE: Final = np.uint64(1)
 _33: Final = np.uint64(33)
+#: The first 0 to 8 bytes of a word.
+_MASKS: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
 
 def hashed(values: pa.Array) -> Words:
@@ -74,37 +76,31 @@ def hashed_words(words: Words) -> Words:
 
 
 def _hashed_bytes(values: pa.Array) -> Words:
-    """Those of one length together: a loop over lengths and blocks, not over values."""
-    hashes = np.empty(len(values), dtype=np.uint64)
+    """A loop over blocks of 16 bytes, not over values."""
     if not len(values):
-        return hashes
+        return np.empty(0, dtype=np.uint64)
     offsets, data = offsets_and_data(values)
     lengths = np.diff(offsets)
-    order = np.argsort(lengths, kind="stable")
-    starts = np.flatnonzero(np.diff(lengths[order], prepend=-1))
-    for which in np.split(order, starts[1:]):
-        length = int(lengths[which[0]])
-        hashes[which] = _of_one_length(data, offsets[which], length)
-    return hashes
-
-
-def _of_one_length(data: npt.NDArray[np.uint8], starts: npt.NDArray[Any], length: int) -> Words:
-    blocks, rest = divmod(length, 16)
-    grid = np.zeros((len(starts), (blocks + bool(rest)) * 16), dtype=np.uint8)
-    grid[:, :length] = data[starts[:, None] + np.arange(length)]
-    words = grid.view("<u8")
-    first = np.full(len(starts), _SEED, dtype=np.uint64)
+    # Read as 8-byte words that begin at any byte; behind the last value there have to be two more.
+    padded = np.concatenate([data[offsets[0] : offsets[-1]], np.zeros(24, dtype=np.uint8)])
+    words = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded.data, strides=(1,))
+    at = offsets[:-1] - offsets[0]
+    first = np.full(len(values), _SEED, dtype=np.uint64)
     second = first.copy()
-    for block in range(blocks):
-        first ^= _mixed_first(words[:, 2 * block])
-        first = (_rotated(first, 27) + second) * _FIVE + _N1
-        second ^= _mixed_second(words[:, 2 * block + 1])
-        second = (_rotated(second, 31) + first) * _FIVE + _N2
-    if rest > 8:
-        second ^= _mixed_second(words[:, -1])
-    if rest:
-        first ^= _mixed_first(words[:, 2 * blocks])
-    return _finished(first, second, np.uint64(length))
+    blocks, rest = lengths // 16, lengths % 16
+    for block in range(int(blocks.max())):
+        rows = np.flatnonzero(blocks > block)
+        here = at[rows] + 16 * block
+        one, other = first[rows], second[rows]
+        one ^= _mixed_first(words[here])
+        one = (_rotated(one, 27) + other) * _FIVE + _N1
+        other ^= _mixed_second(words[here + 8])
+        first[rows], second[rows] = one, (_rotated(other, 31) + one) * _FIVE + _N2
+    end = at + 16 * blocks
+    if (rest > 8).any():
+        second ^= _mixed_second(words[end + 8] & _MASKS[np.maximum(rest - 8, 0)])
+    first ^= _mixed_first(words[end] & _MASKS[np.minimum(rest, 8)])
+    return _finished(first, second, lengths.astype(np.uint64))
 
 
 def _mixed_first(words: Words) -> Words:
@@ -115,7 +111,7 @@ def _mixed_second(words: Words) -> Words:
     return _rotated(words * _C2, 33) * _C1
 
 
-def _finished(first: Words, second: Words, length: np.uint64) -> Words:
+def _finished(first: Words, second: Words, length: Any) -> Words:
     """Changes both in place."""
     first ^= length
     second ^= length

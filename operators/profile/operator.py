@@ -24,11 +24,12 @@ from operators.windows import OpenWindows, Windows, holds_until, without
 from streams.duration import Duration
 from streams.stream import Stream
 
-#: So many rows wait before they are added to the profiles: the cost of that hardly depends on their number.
-FOLD_ROWS: Final = 16_384
+#: So many rows, or pieces of few rows, wait before they are added to the profiles: up to there the cost of that hardly
+#: depends on their number. Until then each commit writes them.
+FOLD_ROWS: Final = 32_768
+FOLD_PIECES: Final = 64
 _PENDING: Final = "pending"
 _TIME: Final = "@time"
-_MOST_CHUNKS: Final = 64
 
 
 def profile(
@@ -122,10 +123,8 @@ class ProfileOperator:
         waiting = state.table(_PENDING)
         if waiting is not None:
             rows = pa.concat_tables([waiting, rows])
-            if rows.column(0).num_chunks > _MOST_CHUNKS:
-                rows = rows.combine_chunks()
         state[_PENDING] = rows
-        if rows.num_rows >= FOLD_ROWS:
+        if rows.num_rows >= FOLD_ROWS or rows.column(0).num_chunks >= FOLD_PIECES:
             for window, profiles in self._folded(state, None):
                 self._keep(state, window, profiles)
 
@@ -162,11 +161,9 @@ class ProfileOperator:
             if end < len(windows):
                 state[_PENDING] = rows.slice(end)
             rows, times, windows = rows.slice(0, end), times[:end], windows[:end]
-        edges: Any = (
-            np.flatnonzero(np.concatenate([[True], windows[1:] != windows[:-1], [True]])) if len(windows) else []
-        )
+        changes = np.concatenate([[True], windows[1:] != windows[:-1], [True]]) if len(windows) else np.empty(0, bool)
         names = self.inputs[0].reads
-        for start, stop in pairwise(edges):
+        for start, stop in pairwise(np.flatnonzero(changes).tolist()):
             window, part = int(windows[start]), rows.slice(start, stop - start)
             known = self._profiles(state, window)
             yield (

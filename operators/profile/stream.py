@@ -13,6 +13,7 @@ from operators.profile.column import ColumnProfile
 from operators.profile.numbers import Numbers
 from operators.profile.sketch import encode
 from operators.windows import UTC_TIME
+from streams.message import END
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -99,12 +100,17 @@ def _row(start: int, end: int, name: str, profile: ColumnProfile) -> dict[str, A
         "sketch": encode(profile),
     }
     if numbers is not None and profile.kind == "time":
-        row |= {"earliest": int(numbers.low), "latest": int(numbers.high)}
+        row |= {"earliest": _instant(numbers.low), "latest": _instant(numbers.high)}
     elif numbers is not None:
         row |= _figures(numbers)
     if lengths is not None:
         row |= {"length_min": int(lengths.low), "length_mean": lengths.mean, "length_max": int(lengths.high)}
     return row
+
+
+def _instant(microseconds: float) -> int:
+    # The nearest double to the last instants is beyond them.
+    return min(int(microseconds), END)
 
 
 def _figures(numbers: Numbers) -> dict[str, float | None]:

@@ -41,9 +41,11 @@ class Theta:
         new = hashes[hashes < np.uint64(self.theta)]
         if not len(new):
             return self
-        if self.theta < _WHOLE and len(new) > 64:
+        if len(self.hashes):
             at = np.minimum(np.searchsorted(self.hashes, new), len(self.hashes) - 1)
             new = new[self.hashes[at] != new]
+            if not len(new):
+                return self
         return self._cut(np.concatenate([self.hashes, new]), self.theta, self.size)
 
     def merge(self, other: Theta) -> Theta:
@@ -112,6 +114,10 @@ class Theta:
 
     def _cut(self, hashes: Words, theta: int, size: int) -> Theta:
         """Of these hashes below `theta`, which are sorted in place, those that are kept."""
+        if len(hashes) > 4 * size:
+            smallest = self._cut(np.partition(hashes, 2 * size)[: 2 * size], theta, size)
+            if len(smallest.hashes) == size and smallest.theta < theta:
+                return smallest
         # Quick for what is nearly sorted, as two sketches one behind the other are.
         hashes.sort(kind="stable")
         distinct = hashes[np.concatenate([[True], hashes[1:] != hashes[:-1]])] if len(hashes) else hashes

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.execution.state import decode_value, encode_value
+from streams import window_rules
 from streams.contract import Finding, covered, jump, null_rate, references, unique
 from streams.fingerprints import BLOCK, contained, fingerprints, first_seen, hashes, remember
 from streams.message import BEGINNING, END
@@ -183,6 +184,37 @@ def test_without_by_the_whole_task_is_covered() -> None:
     coverage = Coverage(by=None)
     coverage.saw(0, ("JFK", 0), ("EWR", 2 * HOUR))
     assert coverage.saw(3 * HOUR) == ["no row from 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z"]
+
+
+def test_coverage_remembers_no_more_of_a_long_stream_than_of_a_short_one() -> None:
+    coverage = Coverage()
+    sizes = []
+    for hour in range(100):
+        coverage.saw(hour * HOUR, *((airport, hour * HOUR) for airport in ("JFK", "EWR", "LGA")))
+        sizes.append(sum(map(len, stored(coverage.memory).values())))
+    assert max(sizes[50:]) == max(sizes[3:10])
+    assert coverage.memory["seen"].num_rows <= 2 * 3
+
+
+def test_coverage_forgets_groups_that_have_been_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_rules, "FORGOTTEN", 20)
+    coverage = Coverage()
+    found = []
+    for hour in range(60):
+        found += coverage.saw(hour * HOUR, ("JFK", hour * HOUR), (f"X{hour}", hour * HOUR))
+    assert coverage.memory["seen"].num_rows <= 25
+    assert len(found) == 58
+    # X0 came back after it was forgotten: it is new.
+    later = coverage.saw(60 * HOUR, ("JFK", 60 * HOUR), ("X0", 60 * HOUR))
+    assert later == ["airport=X58: no row since 1970-01-03T11:00:00Z"]
+
+
+def test_null_rate_remembers_two_numbers() -> None:
+    rule, memory = null_rate("x", 0.5, over=7), {}
+    rows = pa.RecordBatch.from_pydict({"x": pa.array([None, 1, 2], pa.int64())})
+    for _ in range(200):
+        rule.findings(rows, np.zeros(3, dtype=np.int64), memory, 0)
+    assert {name: table.num_rows for name, table in memory.items()} == {"count": 1}
 
 
 def test_findings_of_an_empty_batch_are_none() -> None:
