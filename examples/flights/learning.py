@@ -101,7 +101,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         weak_probability="p_true",
         weak_until=10 * CHUNK,
         chunk=CHUNK,
-        checkpoint_every=CHUNK,
+        checkpoint_every=2 * CHUNK,
         retrain_on=hw.later("drift.alarms", delay="7d"),
         to="model",
         description="Models of whether a departure will come late: champion and challengers.",
@@ -111,6 +111,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
     scores = p.predict(
         departures,
         model,
+        shadows=False,
         to="scores",
         description="The probability that a departure will come late, as it was told at that moment.",
         owner="delay-prediction",

@@ -93,9 +93,8 @@ def _over_windows(hub: hw.Hub, column: str) -> float:
 
 def _show_alarms(hub: hw.Hub, console: Console) -> None:
     alarms = hub.alarms()
-    console.print(
-        f"\n[bold]{len(alarms):,} alarm{'s' * (len(alarms) != 1)}[/] over the year, by month, with what each is about and its size."
-    )
+    counted = f"{len(alarms):,} alarm{'s' * (len(alarms) != 1)}"
+    console.print(f"\n[bold]{counted}[/] over the year, by month, with what each is about and its size.")
     found: dict[tuple[str, str, str], list[Any]] = {}
     for one in alarms:
         found.setdefault((f"{one.at:%Y-%m}", one.kind, one.column or one.source), []).append(one)
@@ -113,6 +112,6 @@ def _show_alarms(hub: hw.Hub, console: Console) -> None:
     retrained = hub.read("flights.model", columns=["event"]).to_arrow()
     events = Counter(retrained["event"].to_pylist())
     console.print(
-        f"  {events['promoted']} times another model took over, {events['rolled_back']} times the one before came back; "
-        f"{events['checkpoint']:,} versions in all."
+        f"  {events['promoted']} times another model took over, {events['rolled_back']} times the one before came "
+        f"back; {events['checkpoint']:,} versions in all."
     )

@@ -95,7 +95,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
         tags=["flights"],
     )
     reads = ["arr_delay", "dep_delay"]
-    lost_from = p.monitor(flown, features.lost_from, window="1h", reads=[*reads, "origin"], to="lost_from")
+    lost_from = p.monitor(flown, features.lost_from, window="3h", reads=[*reads, "origin"], to="lost_from")
     lost_to = p.monitor(flown, features.lost_to, window="3h", reads=[*reads, "dest"], to="lost_to")
     leaving = p.join(
         in_weather,
