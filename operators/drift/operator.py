@@ -33,6 +33,8 @@ _DETECTOR: Final = "detector"
 _STANDING: Final = "standing"
 _CHANGES: Final = "changes"
 _LATE: Final = "late"
+#: An alarm that goes on is raised again when it is so many times as large.
+_LARGER: Final = 2.0
 
 
 class Drift:
@@ -50,7 +52,7 @@ class Drift:
     def __init__(self, plan: Plan, version: str = "1") -> None:
         self.plan = plan
         self._known = None if plan.known is None else learn(plan, plan.known, BEGINNING, BEGINNING)
-        self._detector = ErrorDetector(delta=plan.delta, effect=plan.thresholds.error / plan.error_bound)
+        self._detector = ErrorDetector(quiet=plan.quiet, effect=plan.thresholds.error / plan.error_bound)
         self._held = Held("held")
         self._errors = Held("errors")
         self._main = Stream(
@@ -222,7 +224,7 @@ class Drift:
             state[_REFERENCE] = reference.renewed(flat, start, end, rows, places).to_bytes()
 
     def _raised(self, state: State, findings: list[Finding], start: int, end: int, reference: Reference) -> list[Alarm]:
-        """One alarm when something begins to stand out, and no other until it has stopped."""
+        """One alarm when something begins to stand out, and another when it has stopped or doubled since."""
         standing: dict[str, dict[str, Any]] = orjson.loads(state.raw(_STANDING) or b"{}")
         alarms = []
         now: dict[str, dict[str, Any]] = {}
@@ -233,9 +235,12 @@ class Drift:
                 continue
             if one.p_value > self.plan.fdr:
                 continue
-            before = standing.get(one.subject, {"since": start, "raised": False})
-            now[one.subject] = {"since": before["since"], "raised": one.alarm}
-            if one.alarm and not before["raised"]:
+            before = standing.get(one.subject, {"since": start, "raised": 0.0})
+            assert one.effect is not None
+            raise_it = one.alarm and (not before["raised"] or one.effect >= _LARGER * before["raised"])
+            raised = one.effect if raise_it else before["raised"] if one.alarm else 0.0
+            now[one.subject] = {"since": before["since"], "raised": raised}
+            if raise_it:
                 alarms.append(self._stands_out(one, before["since"], start, end, reference))
         state[_STANDING] = orjson.dumps(now, option=orjson.OPT_SORT_KEYS)
         return alarms
