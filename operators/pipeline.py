@@ -195,7 +195,7 @@ class Pipeline(Graph):
         predicted: str | None = None,
         score: str | None = None,
         fdr: float = 0.05,
-        effect: float = 0.1,
+        effect: float = 0.07,
         null_effect: float = 0.02,
         error_effect: float = 0.01,
         label_effect: float = 0.05,

@@ -25,7 +25,7 @@ class Thresholds:
     null rates. `error`: difference of mean errors. `label`: summed difference of the classes' shares, halved.
     `performance`: fall of the expected accuracy or AUC."""
 
-    column: float = 0.1
+    column: float = 0.07
     nulls: float = 0.02
     error: float = 0.01
     label: float = 0.05

@@ -125,7 +125,7 @@ def test_a_column_that_changes_is_named_with_its_size_and_since_when(column: str
     columns[column] = np.concatenate([columns[column][:5000], change(columns[column][5000:])])
     (alarm,) = alarms_of(drift(SCORES, watch=WATCH, to="plant.drift"), rows_of(columns))
     assert (alarm["source"], alarm["kind"], alarm["column"]) == ("plant.drift", "data", column)
-    assert alarm["size"] >= alarm["threshold"] == 0.1
+    assert alarm["size"] >= alarm["threshold"] == 0.07
     assert alarm["p_value"] < 0.01
     assert day_of(alarm["at"]) == 6
     assert day_of(alarm["since"]) in (4, 5)
