@@ -244,9 +244,11 @@ class _Lane:
 
     def spans(self, start: int, first: int, end: int) -> list[_Span]:
         """The windows that end in (first, end] and have enough rows since `start` before them."""
-        found = []
+        found: list[_Span] = []
         base = int(self.positions[0])
         last = end // self.step
+        if last == first // self.step:
+            return found
         for lag in self.lags:
             window = lag * self.step
             earliest = max(first + 1, start + FEWEST + window, base + window)
@@ -277,24 +279,23 @@ class _Lane:
 def _extended(memory: Memory, sums: Ints, times: Ints) -> list[_Lane]:
     lanes = []
     for level, step in enumerate(STEPS):
+        known = memory.positions[level], memory.sums[level], memory.times[level]
         first = -(-(memory.seen + 1) // step) * step
         new = slice(first - memory.seen - 1, None, step)
         here = sums[new]
+        if not len(here):
+            lanes.append(_Lane(step, LAGS[level], *known))
+            continue
         positions = first + step * np.arange(len(here), dtype=np.int64)
-        lanes.append(
-            _Lane(
-                step,
-                LAGS[level],
-                np.concatenate([memory.positions[level], positions]),
-                np.concatenate([memory.sums[level], here]),
-                np.concatenate([memory.times[level], times[new]]),
-            )
-        )
+        parts = (np.concatenate(pair) for pair in zip(known, (positions, here, times[new]), strict=True))
+        lanes.append(_Lane(step, LAGS[level], *parts))
     return lanes
 
 
 def _remember(memory: Memory, lanes: Sequence[_Lane]) -> None:
     for level, lane in enumerate(lanes):
+        if lane.positions is memory.positions[level]:
+            continue
         kept = slice(-lane.lags[-1] - 1, None)
         memory.positions[level] = lane.positions[kept].copy()
         memory.sums[level] = lane.sums[kept].copy()

@@ -33,6 +33,7 @@ _DETECTOR: Final = "detector"
 _STANDING: Final = "standing"
 _CHANGES: Final = "changes"
 _LATE: Final = "late"
+_WAITING: Final = "waiting errors"
 #: An alarm that goes on is raised again when it is so many times as large.
 _LARGER: Final = 2.0
 
@@ -54,7 +55,6 @@ class Drift:
         self._known = None if plan.known is None else learn(plan, plan.known, BEGINNING, BEGINNING)
         self._detector = ErrorDetector(quiet=plan.quiet, effect=plan.thresholds.error / plan.error_bound)
         self._held = Held("held")
-        self._errors = Held("errors")
         self._main = Stream(
             plan.to,
             SCHEMA,
@@ -99,8 +99,7 @@ class Drift:
         start = earliest_window(state)
         # One less than its end, so that the tick at its end closes it.
         closes = END if start is None else start + self.plan.window - 1
-        waiting = [table for name in self._errors.names(state) if (table := state.table(name)) is not None]
-        return min(closes, earliest_of(waiting))
+        return min(closes, earliest_of(state.table(_WAITING)))
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         outputs = list(self._advance(state, batch.clock))
@@ -145,7 +144,9 @@ class Drift:
         in_time = known & (batch.times >= batch.clock)
         if in_time.any():
             whole = np.rint(errors[in_time] * UNIT).astype(np.int64)
-            self._errors.push(state, pa.table({"time": batch.times[in_time], "error": whole}))
+            new = pa.table({"time": batch.times[in_time], "error": whole})
+            waiting = state.table(_WAITING)
+            state[_WAITING] = new if waiting is None else pa.concat_tables([waiting, new]).combine_chunks()
         return int((known & ~in_time).sum())
 
     def _advance(self, state: State, clock: int) -> Iterable[Output]:
@@ -163,14 +164,14 @@ class Drift:
 
     def _concept(self, state: State, clock: int, windows: Windows | None) -> Iterable[Output]:
         """Feed the errors before `clock` to the detector."""
-        held = self._errors.all(state)
-        if held is None:
+        held = state.table(_WAITING)
+        if held is None or not held.num_rows:
             return
         times = held.column("time").to_numpy()
         ready = times < clock
         if not ready.any():
             return
-        self._errors.replace(state, held.filter(pa.array(~ready)))
+        state[_WAITING] = held.filter(pa.array(~ready))
         errors = held.column("error").to_numpy()[ready]
         # Errors at one instant are taken in order of size, since their order of arrival is no fact.
         order = np.lexsort((errors, times[ready]))
@@ -278,7 +279,7 @@ class Drift:
             del state[_GATHERED]
         held = self._held.all(state)
         assert held is not None
-        self._held.replace(state, None)
+        self._held.drop(state)
         names = {f"column {name}": name for name in plan.reads}
         inside = pc.less(held.column("start"), end)
         rows = held.filter(inside).select(list(names)).rename_columns(list(names.values()))

@@ -435,14 +435,15 @@ def test_it_holds_time_back_until_a_window_is_closed() -> None:
 
 
 def test_how_rows_come_does_not_matter() -> None:
-    columns = made(4, rows=60)
-    columns["celsius"][120:] += 8.0
-    columns["error"][180:] = 1.0
+    columns = made(4, rows=30)
+    columns["celsius"][60:] += 8.0
+    columns["error"][90:] = 1.0
     rows = rows_of(columns, {"late": columns["at"] > DAY})
-    hw.testing.check(
-        drift(SCORES, watch=["celsius", "site"], error="error", score="score", label="late", to="plant.drift"),
-        rows=pa.Table.from_batches([rows]),
+    operator = drift(
+        SCORES, watch=["celsius", "site"], error="error", score="score", label="late", min_rows=20, to="plant.drift"
     )
+    assert {one["kind"] for one in run(operator, rows)["plant.drift.alarms"]} >= {"data", "concept"}
+    hw.testing.check(operator, rows=pa.Table.from_batches([rows]))
 
 
 @pytest.mark.parametrize(
