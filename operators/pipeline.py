@@ -200,7 +200,7 @@ class Pipeline(Graph):
         error_effect: float = 0.01,
         label_effect: float = 0.05,
         performance_effect: float = 0.02,
-        error_quiet: int = 100_000,
+        error_quiet: int = 300_000,
         min_rows: int = 50,
         bins: int | Mapping[str, Sequence[Any]] = 20,
         to: str = "drift",

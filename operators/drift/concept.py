@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 #: Errors are summed as whole numbers of this part, so that sums do not depend on how rows come.
 UNIT: Final = 2**20
 #: Rows between false alarms, at least, on average.
-QUIET: Final = 100_000
+QUIET: Final = 300_000
 #: A change is looked for only behind so many rows.
 FEWEST: Final = 30
 #: At level 0 every row is looked at, at level n every 16 * 8**(n-1)-th, with windows of 16 to 128 such steps.

@@ -124,6 +124,11 @@ def detail_text(detail: dict[str, Any]) -> str:
     return orjson.dumps(detail, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
+def moment_text(microseconds: int) -> str:
+    """An event time as ISO 8601 text in UTC."""
+    return f"{np.datetime64(microseconds, 'us')}Z"
+
+
 def _columns(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[Finding]:
     if not plan.watch:
         return []

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from operators.alarms import CONCEPT, Alarm, alarm_rows, alarm_stream, alarms_derive
 from operators.drift.concept import UNIT, Change, ErrorDetector, Memory
-from operators.drift.judge import SCHEMA, Finding, judge, rows_of
+from operators.drift.judge import SCHEMA, Finding, judge, moment_text, rows_of
 from operators.drift.memory import Held, Windows, earliest_of, earliest_window, ranges_in
 from operators.drift.plan import Plan
 from operators.drift.reference import Reference, count, errors_of, learn
@@ -41,9 +41,10 @@ _LARGER: Final = 2.0
 class Drift:
     """See `operators.drift.declare.drift`.
 
-    Windows are closed, and errors taken in order of event time, when the clock has passed them; so neither the cutting
-    of batches nor the order of their arrival decides what comes out. A row behind the clock still counts for
-    a window that is open; otherwise it is only counted as late, which the next window's `detail` says.
+    Windows are closed, and errors taken in order of event time, when the clock has passed them, and what errors show is
+    told at the next multiple of `every`; so neither the cutting of batches nor the order of their arrival decides what
+    comes out, and time is never held back by a row, only by what is still to be said. A row behind the clock still
+    counts for a window that is open; otherwise it is only counted as late, which the next window's `detail` says.
     """
 
     kind = "drift"
@@ -85,7 +86,7 @@ class Drift:
 
     @property
     def tick(self) -> int | None:
-        return self.plan.window
+        return self.plan.every
 
     def derives(self) -> dict[str, tuple[Derived, ...]]:
         source = self.plan.source
@@ -99,7 +100,12 @@ class Drift:
         start = earliest_window(state)
         # One less than its end, so that the tick at its end closes it.
         closes = END if start is None else start + self.plan.window - 1
-        return min(closes, earliest_of(state.table(_WAITING)))
+        waits = earliest_of(state.table(_WAITING))
+        return min(closes, waits if waits == END else self._told_at(waits) - 1)
+
+    def _told_at(self, time: int) -> int:
+        """When it is told what errors at that time have shown: at the next multiple of `every`."""
+        return (time // self.plan.every + 1) * self.plan.every
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         outputs = list(self._advance(state, batch.clock))
@@ -163,7 +169,8 @@ class Drift:
         windows.keep(state)
 
     def _concept(self, state: State, clock: int, windows: Windows | None) -> Iterable[Output]:
-        """Feed the errors before `clock` to the detector."""
+        """Feed the errors before `clock` to the detector, as far as a multiple of `every`."""
+        clock = clock if clock == END else clock - clock % self.plan.every
         held = state.table(_WAITING)
         if held is None or not held.num_rows:
             return
@@ -192,11 +199,11 @@ class Drift:
     def _changed(self, change: Change) -> Alarm:
         bound = self.plan.error_bound
         return Alarm(
-            source=self.name, at=change.at, kind=CONCEPT, column=self.plan.error, size=change.size * bound,
-            threshold=self.plan.thresholds.error, p_value=change.p_value, since=change.since,
+            source=self.name, at=self._told_at(change.at), kind=CONCEPT, column=self.plan.error,
+            size=change.size * bound, threshold=self.plan.thresholds.error, p_value=change.p_value, since=change.since,
             evidence={
                 "mean_error_before": change.before * bound, "mean_error_since": change.after * bound,
-                "rows_since": change.window, "row": change.row,
+                "rows_since": change.window, "row": change.row, "row_at": moment_text(change.at),
             },
         )  # fmt: skip
 
@@ -250,8 +257,8 @@ class Drift:
         assert one.effect is not None
         evidence = {
             "measure": one.measure, "value": one.value, "reference": one.reference, "statistic": one.statistic,
-            "adjusted_p": one.adjusted_p, "rows": one.rows, "window_start": start, "reference_rows": reference.rows,
-            **one.detail,
+            "adjusted_p": one.adjusted_p, "rows": one.rows, "window_start": moment_text(start),
+            "reference_rows": reference.rows, **one.detail,
         }  # fmt: skip
         return Alarm(
             source=self.name, at=end, kind=one.kind, column=one.column, size=one.effect, threshold=one.threshold,

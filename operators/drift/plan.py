@@ -59,6 +59,12 @@ class Plan:
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def every(self) -> int:
+        """How often, in event time, errors are taken: a part of a window of which it has a whole number."""
+        parts = 1 if self.error is None else next(n for n in (24, 12, 8, 6, 4, 2, 1) if self.window % n == 0)
+        return self.window // parts
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The columns that are read, each once, in the stream's order."""
         named = {*self.watch, self.error, self.label, self.predicted, self.score}
