@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from catalog.errors import CatalogBusy, CatalogError
+from catalog.forks import Gate, close_at_forks
 from catalog.models import applied
 
 #: The newest revision in migrations/versions; a catalog that has it needs no look at the migrations.
@@ -23,15 +24,19 @@ CHUNK = 10_000
 
 class Database:
     """An engine with the catalog's rules: a writing transaction takes the writers' lock first, waits up to
-    `patience` seconds for it, and raises CatalogBusy if it does not get it. Threads may share it."""
+    `patience` seconds for it, and raises CatalogBusy if it does not get it. Threads may share it. While the process
+    forks no connection is open; parent and child then open their own."""
 
     def __init__(self, url: str, *, patience: float = 30.0) -> None:
         self.url = url
         self._patience = patience
         self._process = os.getpid()
+        self._gate = Gate()
         self._engine = self._make_engine()
+        close_at_forks(self)
         try:
-            self._migrate()
+            with self._gate.entered():
+                self._migrate()
         except BaseException:
             self._engine.dispose()
             raise
@@ -39,13 +44,14 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the catalog and never waits for writers."""
-        with self._translated(), self._alive().connect() as connection, connection.begin():
+        with self._gate.entered(), self._translated(), self._alive().connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that no other writer runs beside; all of it becomes visible, or none."""
         with (
+            self._gate.entered(),
             self._translated(),
             self._alive().connect().execution_options(headwater_writes=True) as connection,
             connection.begin(),
@@ -57,6 +63,18 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def before_fork(self) -> None:
+        """Close every connection, after waiting for those in use."""
+        if self._gate.shut():
+            self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Connections may be opened again."""
+        if self._process == os.getpid():
+            self._gate.reopen()
+        else:
+            self._gate = Gate()
 
     @property
     def dialect(self) -> str:
@@ -77,7 +95,7 @@ class Database:
 
     def _alive(self) -> Engine:
         if self._process != os.getpid():
-            # Connections do not survive a fork; the parent goes on using its own.
+            # What a thread had in use at the fork is the parent's.
             self._engine.dispose(close=False)
             self._process = os.getpid()
         return self._engine

@@ -23,6 +23,7 @@ from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
+from operators.execution.replay import Replayed, replay
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log.embedded import EmbeddedLog
@@ -206,6 +207,15 @@ class Hub(Asking):
                 watch=look_after,
                 prepare=self._prepare,
             )
+
+    def replay(
+        self, pipeline: Pipeline, operator: str, *, first: int | None = None, end: int | None = None
+    ) -> Replayed:
+        """Step through what an operator did, as the pipeline has it now, and compare what comes out of the transactions
+        committed from `first` to before `end` (microseconds) with what lies in the log; nothing is written.
+        CannotReplay names what is gone from the log."""
+        plan = self.plan(pipeline)
+        return replay(plan, self.context(plan), operator, first=first, end=end)
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""

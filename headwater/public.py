@@ -20,6 +20,7 @@ from operators.drift import DriftError
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
@@ -66,6 +67,7 @@ __all__ = [
     "Alarms",
     "BadAddress",
     "Batch",
+    "CannotReplay",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -102,6 +104,7 @@ __all__ = [
     "RaisedAlarm",
     "Ranges",
     "ReplayReport",
+    "Replayed",
     "Row",
     "RowAddress",
     "Rows",
