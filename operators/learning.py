@@ -44,12 +44,12 @@ class Learning(Graph):
         predicted: str | None = None,
         score: str | None = None,
         fdr: float = 0.05,
-        effect: float = 0.1,
+        effect: float = 0.07,
         null_effect: float = 0.02,
         error_effect: float = 0.01,
         label_effect: float = 0.05,
         performance_effect: float = 0.02,
-        error_delta: float = 0.01,
+        error_quiet: int = 300_000,
         min_rows: int = 50,
         bins: int | Mapping[str, Sequence[Any]] = 20,
         to: str = "drift",
@@ -70,7 +70,7 @@ class Learning(Graph):
             source, watch=watch, reference=reference, window=window, error=error, error_bound=error_bound, label=label,
             predicted=predicted, score=score, fdr=fdr, effect=effect, null_effect=null_effect,
             error_effect=error_effect, label_effect=label_effect, performance_effect=performance_effect,
-            error_delta=error_delta, min_rows=min_rows, bins=bins, to=self._full(to), version=version,
+            error_quiet=error_quiet, min_rows=min_rows, bins=bins, to=self._full(to), version=version,
         )  # fmt: skip
         return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
 

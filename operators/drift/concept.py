@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Errors are summed as whole numbers of this part, so that sums do not depend on how rows come.
 UNIT: Final = 2**20
+#: Rows between false alarms, at least, on average.
+QUIET: Final = 300_000
 #: A change is looked for only behind so many rows.
 FEWEST: Final = 30
 #: At level 0 every row is looked at, at level n every 16 * 8**(n-1)-th, with windows of 16 to 128 such steps.
@@ -30,15 +32,13 @@ LAGS: Final = (
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 8192
 #: So many rows at a time stay within the processor's cache.
 _PIECE: Final = 8192
-#: The prior weight of a change behind n rows is 1 / (n + 2) / log(n + 2)**2 / e**_PRIOR.
-_PRIOR: Final = 0.07
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A change of the error rate: found at row number `row` (from 1), whose event time is `at`; the rate was `before`
-    and is `after` since row `changed`, at the event time `since`. `p_value` bounds how often chance does that in a
-    segment without any change."""
+    and is `after` since row `changed`, at the event time `since`. `p_value` is about how often chance does that within
+    as many rows as came since the change before."""
 
     row: int
     at: int
@@ -97,16 +97,17 @@ class Memory:
 class ErrorDetector:
     """Watches the mean of errors between 0 and 1, given in order of event time in pieces of any size.
 
-    For each split of the rows since the last change into "before" and "after" it holds the likelihood of two rates
-    against that of one (a mixture over rates and over all places of the split, by universal inference; Wasserman,
-    Ramdas and Balakrishnan 2020). Under an error rate that does not change, the chance that this ever exceeds 1/`delta`
-    is at most `delta`, at however many rows one looks; neither independence beyond that nor a distribution is needed.
-    A split is reported if it does, and the rates differ by at least `effect`. Fewer errors than before also start a new
-    segment, in silence: a learner that gets better is then held to what it has become.
+    For windows of 8 rows to 8 million, and each row at which one may end, it holds the likelihood of two rates, one
+    inside and one before it since the last change, against that of a single rate (a generalised likelihood ratio;
+    Lorden 1971, Siegmund and Venkatraman 1995). A change is reported if the ratio exceeds `quiet` and the rates differ
+    by at least `effect`. On errors whose rate does not change, false alarms are then at least `quiet` rows apart on
+    average.
+    Fewer errors than before also start a new segment, in silence: a learner that gets better is then held to what it
+    has become.
     """
 
-    def __init__(self, *, delta: float = 0.01, effect: float = 0.01) -> None:
-        self.delta = delta
+    def __init__(self, *, quiet: float = QUIET, effect: float = 0.01) -> None:
+        self.quiet = quiet
         self.effect = effect
 
     def feed(self, errors: Floats, times: Ints, memory: Memory) -> list[Change]:
@@ -195,15 +196,13 @@ class ErrorDetector:
             before=float(before[best]),
             after=float(inside[best] / window[best]),
             window=int(window[best]),
-            p_value=float(min(self.delta * np.exp(-over[best]), 1.0)),
+            p_value=float(min(np.exp(-over[best]) * (hit - memory.start) / self.quiet, 1.0)),
         )
         return change, changed, int(sums[best])
 
     def _bar(self, before: Floats, window: Floats | float) -> Floats:
-        """What the logarithm of the likelihood ratio has to reach: 1/delta, the prior of the split, and what the
-        mixtures lose against the best rate (at most log(n)/2 + log(2) each, by Krichevsky and Trofimov)."""
-        prior = np.log(before + 2.0) + 2.0 * np.log(np.log(before + 2.0)) + _PRIOR
-        return -np.log(self.delta) + prior + 0.5 * np.log(before * window) + 2.0 * np.log(2.0)
+        """What the logarithm of the likelihood ratio has to reach; somewhat more where there are few rows before."""
+        return np.log(self.quiet) + 0.5 * np.log1p(window / before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +244,11 @@ class _Lane:
 
     def spans(self, start: int, first: int, end: int) -> list[_Span]:
         """The windows that end in (first, end] and have enough rows since `start` before them."""
-        found = []
+        found: list[_Span] = []
         base = int(self.positions[0])
         last = end // self.step
+        if last == first // self.step:
+            return found
         for lag in self.lags:
             window = lag * self.step
             earliest = max(first + 1, start + FEWEST + window, base + window)
@@ -278,24 +279,23 @@ class _Lane:
 def _extended(memory: Memory, sums: Ints, times: Ints) -> list[_Lane]:
     lanes = []
     for level, step in enumerate(STEPS):
+        known = memory.positions[level], memory.sums[level], memory.times[level]
         first = -(-(memory.seen + 1) // step) * step
         new = slice(first - memory.seen - 1, None, step)
         here = sums[new]
+        if not len(here):
+            lanes.append(_Lane(step, LAGS[level], *known))
+            continue
         positions = first + step * np.arange(len(here), dtype=np.int64)
-        lanes.append(
-            _Lane(
-                step,
-                LAGS[level],
-                np.concatenate([memory.positions[level], positions]),
-                np.concatenate([memory.sums[level], here]),
-                np.concatenate([memory.times[level], times[new]]),
-            )
-        )
+        parts = (np.concatenate(pair) for pair in zip(known, (positions, here, times[new]), strict=True))
+        lanes.append(_Lane(step, LAGS[level], *parts))
     return lanes
 
 
 def _remember(memory: Memory, lanes: Sequence[_Lane]) -> None:
     for level, lane in enumerate(lanes):
+        if lane.positions is memory.positions[level]:
+            continue
         kept = slice(-lane.lags[-1] - 1, None)
         memory.positions[level] = lane.positions[kept].copy()
         memory.sums[level] = lane.sums[kept].copy()

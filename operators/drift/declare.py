@@ -23,12 +23,12 @@ def drift(
     predicted: str | None = None,
     score: str | None = None,
     fdr: float = 0.05,
-    effect: float = 0.1,
+    effect: float = 0.07,
     null_effect: float = 0.02,
     error_effect: float = 0.01,
     label_effect: float = 0.05,
     performance_effect: float = 0.02,
-    error_delta: float = 0.01,
+    error_quiet: int = 300_000,
     min_rows: int = 50,
     bins: int | Mapping[str, Sequence[Any]] = 20,
     to: str = "drift",
@@ -51,13 +51,13 @@ def drift(
     Of all that is tested in a window, alarms are a share of at most `fdr` false on average, and each is at least as
     large as its effect: `effect` for distributions (Jensen-Shannon distance above chance, 0 to 1), `null_effect` and
     `error_effect` for rates, `label_effect` for the classes' shares, `performance_effect` for accuracy and AUC. Smaller
-    windows than `min_rows` are not tested. `error_delta` bounds the chance of a false alarm of the error detector
-    between two changes. DriftError for what cannot be declared.
+    windows than `min_rows` are not tested. False alarms of the error detector are at least `error_quiet` rows
+    apart on average. DriftError for what cannot be declared.
     """
     thresholds = Thresholds(effect, null_effect, error_effect, label_effect, performance_effect)
     made = plan(
         source, to, watch=watch, reference=reference, window=window, error=error, error_bound=error_bound, label=label,
-        predicted=predicted, score=score, fdr=fdr, thresholds=thresholds, delta=error_delta, min_rows=min_rows,
+        predicted=predicted, score=score, fdr=fdr, thresholds=thresholds, quiet=error_quiet, min_rows=min_rows,
         bins=bins,
     )  # fmt: skip
     return Drift(made, version)

@@ -15,10 +15,10 @@ import pyarrow as pa
 from operators.alarms import CONCEPT, DATA, LABEL, PERFORMANCE
 from operators.drift.concept import UNIT
 from operators.drift.distance import adjusted, compare, rates_differ
-from operators.drift.expected import Expected, expected_accuracy, expected_auc, fall
+from operators.drift.expected import expected_accuracy, expected_auc, fall
 from operators.drift.label_shift import estimated_shares
 from operators.drift.plan import Plan
-from operators.drift.reference import ERROR, PREDICTED, SCORE, Reference
+from operators.drift.reference import ERROR, PREDICTED, Reference, scored_of
 from streams.schema import Schema
 
 Ints = npt.NDArray[np.int64]
@@ -124,6 +124,11 @@ def detail_text(detail: dict[str, Any]) -> str:
     return orjson.dumps(detail, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
+def moment_text(microseconds: int) -> str:
+    """An event time as ISO 8601 text in UTC."""
+    return f"{np.datetime64(microseconds, 'us')}Z"
+
+
 def _columns(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[Finding]:
     if not plan.watch:
         return []
@@ -209,20 +214,18 @@ def _labels(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[
 def _performance(plan: Plan, reference: Reference, now: dict[str, Ints]) -> Iterable[Finding]:
     if plan.score is None or reference.worth is None:
         return
-    seen, known = now[SCORE][:-1], reference.counts[SCORE][:-1]
+    seen, known = scored_of(now), scored_of(reference.counts)
     measures = {ACCURACY: expected_accuracy, AUC: expected_auc}
     for measure, expected in measures.items():
         before, after = expected(reference.worth, known), expected(reference.worth, seen)
         if before is not None and after is not None:
-            yield _fallen(plan, plan.score, measure, int(seen.sum()), before, after)
-
-
-def _fallen(plan: Plan, column: str, measure: str, rows: int, before: Expected, after: Expected) -> Finding:
-    z, p_value = fall(before, after)
-    return Finding(
-        PERFORMANCE, column, measure, rows, plan.thresholds.performance, value=after.value, reference=before.value,
-        statistic=z, p_value=p_value if rows >= plan.min_rows else None, effect=before.value - after.value,
-    )  # fmt: skip
+            rows = int(seen.rows.sum())
+            z, p_value = fall(reference.worth, before, after)
+            yield Finding(
+                PERFORMANCE, plan.score, measure, rows, plan.thresholds.performance, value=after.value,
+                reference=before.value, statistic=z, p_value=p_value if rows >= plan.min_rows else None,
+                effect=before.value - after.value,
+            )  # fmt: skip
 
 
 def _errors(plan: Plan, reference: Reference, now: dict[str, Ints], changed: bool) -> Iterable[Finding]:

@@ -38,12 +38,9 @@ class Held:
         tables = [table for name in names if (table := state.table(name)) is not None]
         return pa.concat_tables(tables) if tables else None
 
-    def replace(self, state: State, rows: pa.Table | None) -> None:
-        """Keep these rows, or none, in place of all."""
+    def drop(self, state: State) -> None:
         for name in self.names(state):
             del state[name]
-        if rows is not None and rows.num_rows:
-            self.push(state, rows.combine_chunks())
 
 
 class Windows:
@@ -120,10 +117,9 @@ def earliest_window(state: State) -> int | None:
     return table.column("start")[0].as_py() if table is not None and table.num_rows else None
 
 
-def earliest_of(tables: Sequence[pa.Table]) -> int:
-    """The earliest `time` in tables; END if there is none."""
-    found = [int(table.column("time").to_numpy().min()) for table in tables if table.num_rows]
-    return min(found, default=END)
+def earliest_of(table: pa.Table | None) -> int:
+    """The earliest `time` in a table; END if there is none."""
+    return END if table is None or not table.num_rows else int(table.column("time").to_numpy().min())
 
 
 def ranges_in(stream: str, *places: Sequence[tuple[int, int, int]]) -> tuple[Ranges, ...]:

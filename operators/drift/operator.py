@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from operators.alarms import CONCEPT, Alarm, alarm_rows, alarm_stream, alarms_derive
 from operators.drift.concept import UNIT, Change, ErrorDetector, Memory
-from operators.drift.judge import SCHEMA, Finding, judge, rows_of
+from operators.drift.judge import SCHEMA, Finding, judge, moment_text, rows_of
 from operators.drift.memory import Held, Windows, earliest_of, earliest_window, ranges_in
 from operators.drift.plan import Plan
 from operators.drift.reference import Reference, count, errors_of, learn
@@ -33,14 +33,18 @@ _DETECTOR: Final = "detector"
 _STANDING: Final = "standing"
 _CHANGES: Final = "changes"
 _LATE: Final = "late"
+_WAITING: Final = "waiting errors"
+#: An alarm that goes on is raised again when it is so many times as large.
+_LARGER: Final = 2.0
 
 
 class Drift:
     """See `operators.drift.declare.drift`.
 
-    Windows are closed, and errors taken in order of event time, when the clock has passed them; so neither the cutting
-    of batches nor the order of their arrival decides what comes out. A row behind the clock still counts for
-    a window that is open; otherwise it is only counted as late, which the next window's `detail` says.
+    Windows are closed, and errors taken in order of event time, when the clock has passed them, and what errors show is
+    told at the next multiple of `every`; so neither the cutting of batches nor the order of their arrival decides what
+    comes out, and time is never held back by a row, only by what is still to be said. A row behind the clock still
+    counts for a window that is open; otherwise it is only counted as late, which the next window's `detail` says.
     """
 
     kind = "drift"
@@ -50,9 +54,8 @@ class Drift:
     def __init__(self, plan: Plan, version: str = "1") -> None:
         self.plan = plan
         self._known = None if plan.known is None else learn(plan, plan.known, BEGINNING, BEGINNING)
-        self._detector = ErrorDetector(delta=plan.delta, effect=plan.thresholds.error / plan.error_bound)
+        self._detector = ErrorDetector(quiet=plan.quiet, effect=plan.thresholds.error / plan.error_bound)
         self._held = Held("held")
-        self._errors = Held("errors")
         self._main = Stream(
             plan.to,
             SCHEMA,
@@ -83,7 +86,7 @@ class Drift:
 
     @property
     def tick(self) -> int | None:
-        return self.plan.window
+        return self.plan.every
 
     def derives(self) -> dict[str, tuple[Derived, ...]]:
         source = self.plan.source
@@ -97,8 +100,12 @@ class Drift:
         start = earliest_window(state)
         # One less than its end, so that the tick at its end closes it.
         closes = END if start is None else start + self.plan.window - 1
-        waiting = [table for name in self._errors.names(state) if (table := state.table(name)) is not None]
-        return min(closes, earliest_of(waiting))
+        waits = earliest_of(state.table(_WAITING))
+        return min(closes, waits if waits == END else self._told_at(waits) - 1)
+
+    def _told_at(self, time: int) -> int:
+        """When it is told what errors at that time have shown: at the next multiple of `every`."""
+        return (time // self.plan.every + 1) * self.plan.every
 
     def step(self, batch: Batch, state: State) -> Iterable[Output]:
         outputs = list(self._advance(state, batch.clock))
@@ -143,7 +150,9 @@ class Drift:
         in_time = known & (batch.times >= batch.clock)
         if in_time.any():
             whole = np.rint(errors[in_time] * UNIT).astype(np.int64)
-            self._errors.push(state, pa.table({"time": batch.times[in_time], "error": whole}))
+            new = pa.table({"time": batch.times[in_time], "error": whole})
+            waiting = state.table(_WAITING)
+            state[_WAITING] = new if waiting is None else pa.concat_tables([waiting, new]).combine_chunks()
         return int((known & ~in_time).sum())
 
     def _advance(self, state: State, clock: int) -> Iterable[Output]:
@@ -160,15 +169,16 @@ class Drift:
         windows.keep(state)
 
     def _concept(self, state: State, clock: int, windows: Windows | None) -> Iterable[Output]:
-        """Feed the errors before `clock` to the detector."""
-        held = self._errors.all(state)
-        if held is None:
+        """Feed the errors before `clock` to the detector, as far as a multiple of `every`."""
+        clock = clock if clock == END else clock - clock % self.plan.every
+        held = state.table(_WAITING)
+        if held is None or not held.num_rows:
             return
         times = held.column("time").to_numpy()
         ready = times < clock
         if not ready.any():
             return
-        self._errors.replace(state, held.filter(pa.array(~ready)))
+        state[_WAITING] = held.filter(pa.array(~ready))
         errors = held.column("error").to_numpy()[ready]
         # Errors at one instant are taken in order of size, since their order of arrival is no fact.
         order = np.lexsort((errors, times[ready]))
@@ -189,11 +199,11 @@ class Drift:
     def _changed(self, change: Change) -> Alarm:
         bound = self.plan.error_bound
         return Alarm(
-            source=self.name, at=change.at, kind=CONCEPT, column=self.plan.error, size=change.size * bound,
-            threshold=self.plan.thresholds.error, p_value=change.p_value, since=change.since,
+            source=self.name, at=self._told_at(change.at), kind=CONCEPT, column=self.plan.error,
+            size=change.size * bound, threshold=self.plan.thresholds.error, p_value=change.p_value, since=change.since,
             evidence={
                 "mean_error_before": change.before * bound, "mean_error_since": change.after * bound,
-                "rows_since": change.window, "row": change.row,
+                "rows_since": change.window, "row": change.row, "row_at": moment_text(change.at),
             },
         )  # fmt: skip
 
@@ -222,7 +232,7 @@ class Drift:
             state[_REFERENCE] = reference.renewed(flat, start, end, rows, places).to_bytes()
 
     def _raised(self, state: State, findings: list[Finding], start: int, end: int, reference: Reference) -> list[Alarm]:
-        """One alarm when something begins to stand out, and no other until it has stopped."""
+        """One alarm when something begins to stand out, and another when it has stopped or doubled since."""
         standing: dict[str, dict[str, Any]] = orjson.loads(state.raw(_STANDING) or b"{}")
         alarms = []
         now: dict[str, dict[str, Any]] = {}
@@ -233,9 +243,12 @@ class Drift:
                 continue
             if one.p_value > self.plan.fdr:
                 continue
-            before = standing.get(one.subject, {"since": start, "raised": False})
-            now[one.subject] = {"since": before["since"], "raised": one.alarm}
-            if one.alarm and not before["raised"]:
+            before = standing.get(one.subject, {"since": start, "raised": 0.0})
+            assert one.effect is not None
+            raise_it = one.alarm and (not before["raised"] or one.effect >= _LARGER * before["raised"])
+            raised = one.effect if raise_it else before["raised"] if one.alarm else 0.0
+            now[one.subject] = {"since": before["since"], "raised": raised}
+            if raise_it:
                 alarms.append(self._stands_out(one, before["since"], start, end, reference))
         state[_STANDING] = orjson.dumps(now, option=orjson.OPT_SORT_KEYS)
         return alarms
@@ -244,8 +257,8 @@ class Drift:
         assert one.effect is not None
         evidence = {
             "measure": one.measure, "value": one.value, "reference": one.reference, "statistic": one.statistic,
-            "adjusted_p": one.adjusted_p, "rows": one.rows, "window_start": start, "reference_rows": reference.rows,
-            **one.detail,
+            "adjusted_p": one.adjusted_p, "rows": one.rows, "window_start": moment_text(start),
+            "reference_rows": reference.rows, **one.detail,
         }  # fmt: skip
         return Alarm(
             source=self.name, at=end, kind=one.kind, column=one.column, size=one.effect, threshold=one.threshold,
@@ -273,7 +286,7 @@ class Drift:
             del state[_GATHERED]
         held = self._held.all(state)
         assert held is not None
-        self._held.replace(state, None)
+        self._held.drop(state)
         names = {f"column {name}": name for name in plan.reads}
         inside = pc.less(held.column("start"), end)
         rows = held.filter(inside).select(list(names)).rename_columns(list(names.values()))

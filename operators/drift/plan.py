@@ -25,7 +25,7 @@ class Thresholds:
     null rates. `error`: difference of mean errors. `label`: summed difference of the classes' shares, halved.
     `performance`: fall of the expected accuracy or AUC."""
 
-    column: float = 0.1
+    column: float = 0.07
     nulls: float = 0.02
     error: float = 0.01
     label: float = 0.05
@@ -53,10 +53,16 @@ class Plan:
     score: str | None
     fdr: float
     thresholds: Thresholds
-    delta: float
+    quiet: float
     min_rows: int
     bins: int
     params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def every(self) -> int:
+        """How often, in event time, errors are taken: a part of a window of which it has a whole number."""
+        parts = 1 if self.error is None else next(n for n in (24, 12, 8, 6, 4, 2, 1) if self.window % n == 0)
+        return self.window // parts
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ def plan(
     score: str | None,
     fdr: float,
     thresholds: Thresholds,
-    delta: float,
+    quiet: float,
     min_rows: int,
     bins: int | Mapping[str, Sequence[Any]],
 ) -> Plan:
@@ -116,9 +122,12 @@ def plan(
     length = parse_duration(window)
     if not length:
         raise DriftError("A window of no length holds nothing", where=to, fix='Write for example window="1d".')
-    for what, share in (("fdr", fdr), ("delta", delta)):
-        if not 0.0 < share < 1.0:
-            raise DriftError(f"{what}={share} is no rate between 0 and 1", where=to, fix="Write for example 0.05.")
+    if not 0.0 < fdr < 1.0:
+        raise DriftError(f"fdr={fdr} is no rate between 0 and 1", where=to, fix="Write for example 0.05.")
+    if quiet < 100:
+        raise DriftError(
+            f"error_quiet={quiet} rows would be one false alarm after the other", where=to, fix="Give 100 or more."
+        )
     if error_bound <= 0:
         raise DriftError(
             f"error_bound={error_bound} is not above 0", where=to, fix="Give the largest error that counts in full."
@@ -133,13 +142,13 @@ def plan(
         reference_span=max(span, length), previous=previous, known=known,
         given={name: given_bins(name, values, schema.field(name).type, to) for name, values in edges.items()},
         error=error, error_bound=error_bound, label=label, predicted=predicted, score=score, fdr=fdr,
-        thresholds=thresholds, delta=delta, min_rows=min_rows, bins=bins if isinstance(bins, int) else 20,
+        thresholds=thresholds, quiet=quiet, min_rows=min_rows, bins=bins if isinstance(bins, int) else 20,
     )  # fmt: skip
     if known is not None and (lacking := [name for name in found.binned if name not in known.column_names]):
         raise DriftError(f"The reference lacks {', '.join(lacking)}", where=to, fix="Give rows with all that is read.")
     found.params.update(
         source=source.name, watch=list(watch), window=duration_text(length), reference=described, error=error,
-        error_bound=error_bound, label=label, predicted=predicted, score=score, fdr=fdr, delta=delta, min_rows=min_rows,
+        error_bound=error_bound, label=label, predicted=predicted, score=score, fdr=fdr, quiet=quiet, min_rows=min_rows,
         bins=found.bins, given={name: one.to_json() for name, one in found.given.items()},
         thresholds={name: getattr(thresholds, name) for name in Thresholds.__dataclass_fields__},
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from operators.drift.bins import Bins, as_floats, as_texts, counted, learnt_bins
 from operators.drift.concept import UNIT
-from operators.drift.expected import Worth
+from operators.drift.expected import Scored, Worth
 from operators.drift.plan import CUT, Plan
 
 Ints = npt.NDArray[np.int64]
@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 SCORE = "score"
 PREDICTED = "predicted"
 ERROR = "error"
+SCORE_SUMS = "score sums"
 _CLASSES = 50
 
 
@@ -117,6 +118,9 @@ def learn(plan: Plan, rows: pa.Table, first: int, end: int, ranges: tuple[tuple[
     for name, one in found.items():
         parted[name] = counts[0, at : at + one.size + 1]
         at += one.size + 1
+    if SCORE in found:
+        parted[SCORE_SUMS] = counts[0, at : at + found[SCORE].size + 1]
+        at += found[SCORE].size + 1
     if plan.error is not None:
         parted[ERROR] = counts[0, at:]
     worth, confusion = _taught(plan, bare, columns)
@@ -127,16 +131,26 @@ def count(reference: Reference, plan: Plan, columns: Mapping[str, pa.Array], gro
     """The counts of all parts, side by side, for each of `many` groups of rows; shape (many, counts). They can be added
     to those of other rows."""
     parts = []
+    sums = None
     for name, bins in reference.bins.items():
         codes = _codes(reference, plan, name, bins, columns)
         parts.append(counted(codes, bins.size + 1, groups, many))
+        if name == SCORE and plan.score is not None:
+            sums = _score_sums(columns[plan.score], groups * (bins.size + 1) + codes, many * (bins.size + 1))
+    if sums is not None:
+        parts.append(sums.reshape(many, -1))
     if plan.error is not None:
         errors, known = errors_of(plan, columns[plan.error])
         totals = np.zeros((many, 2), dtype=np.int64)
         totals[:, 0] = np.bincount(groups[known], minlength=many)
-        np.add.at(totals[:, 1], groups[known], np.rint(errors[known] * UNIT).astype(np.int64))
+        totals[:, 1] = np.bincount(groups[known], weights=np.rint(errors[known] * UNIT), minlength=many)
         parts.append(totals)
     return np.concatenate([np.zeros((many, 0), dtype=np.int64), *parts], axis=1)
+
+
+def scored_of(counts: Mapping[str, Ints]) -> Scored:
+    """The scores in counts, by bin."""
+    return Scored(counts[SCORE][:-1], counts[SCORE_SUMS][:-1] / UNIT)
 
 
 def errors_of(plan: Plan, column: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -195,23 +209,27 @@ def _taught(plan: Plan, reference: Reference, columns: Mapping[str, pa.Array]) -
     if plan.score is None:
         return None, confusion
     bins = reference.bins[SCORE]
-    column = columns[plan.score]
-    in_bin = bins.codes(column)
-    scored = in_bin < bins.size
-    scores = np.where(scored, as_floats(column)[0], 0.0)
-    whole = np.rint(np.clip(scores, 0.0, 1.0) * UNIT).astype(np.int64)
-    totals = np.zeros(bins.size + 1, dtype=np.int64)
-    np.add.at(totals, in_bin, whole)
-    rows = np.bincount(in_bin, minlength=bins.size + 1)[:-1]
-    nothing = np.zeros(bins.size, dtype=np.int64)
-    labelled, rights, positives = nothing, nothing, nothing
+    in_bin = bins.codes(columns[plan.score])
+    rights = positives = np.zeros(bins.size, dtype=np.int64)
+    known = np.zeros(len(in_bin), dtype=bool)
     if truth is not None and right is not None:
-        known = scored & (truth < size)
-        labelled = np.bincount(in_bin[known], minlength=bins.size)
+        known = (in_bin < bins.size) & (truth < size)
         rights = np.bincount(in_bin[known & right], minlength=bins.size)
         positives = np.bincount(in_bin[known & (truth == 1)], minlength=bins.size)
-    two = size <= 2 if plan.label is not None or plan.predicted is not None else True
-    return Worth.learnt(rows, totals[:-1] / UNIT, labelled, rights, positives if two else None, CUT), confusion
+    rows = np.bincount(in_bin[known], minlength=bins.size)
+    known_scores = columns[plan.score].filter(pa.array(known))
+    sums = _score_sums(known_scores, in_bin[known], bins.size) / UNIT
+    two = size == 2 or (plan.label is None and plan.predicted is None) or truth is None
+    above = np.array([False, *(edge >= CUT for edge in bins.edges or ())])
+    return Worth.learnt(Scored(rows, sums), rights, positives if two else None, above), confusion
+
+
+def _score_sums(column: pa.Array, places: Ints, many: int) -> Ints:
+    """The sums of scores by place, in parts of 1/UNIT; missing scores count as 0."""
+    values, missing = as_floats(column)
+    whole = np.rint(np.clip(values if missing is None else np.where(missing, 0.0, values), 0.0, 1.0) * UNIT)
+    # Sums of whole numbers below 2**53 are exact, so their order does not matter.
+    return np.bincount(places, weights=whole, minlength=many).astype(np.int64)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
