@@ -72,6 +72,9 @@ FEATURES: Final = hw.features(
     },
     onehot={"carrier": 20, "origin": 3, "dest": 110},
 )
+MISTAKE: Final = hw.Schema(pa.schema([pa.field("mistake", pa.bool_())])).described(
+    {"mistake": "True if the flight came late and was predicted not to, or the other way round."}
+)
 WATCHED: Final = ["dep_delay", "expected_delay", "wind_speed", "visib", "pressure", "precip", "carrier", "dest"]
 
 
@@ -137,7 +140,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         judged,
         mistaken,
         reads=["late", "predicted"],
-        schema=pa.schema([pa.field("mistake", pa.bool_())]),
+        schema=MISTAKE,
         add=True,
         row_wise=True,
         to="mistakes",

@@ -56,6 +56,7 @@ SCHEMA: Final = Schema(
         "at": "The end of the window.",
         "start": "Its beginning.",
         "kind": "data, label, performance or concept.",
+        "column": "The column that was measured.",
         "measure": "distribution, null_rate, class_shares, expected_accuracy, expected_auc or mean_error.",
         "rows": "Rows of the window that have a value.",
         "value": "The measure in the window; of a distribution its Jensen-Shannon distance (0 to 1).",
@@ -64,6 +65,7 @@ SCHEMA: Final = Schema(
         "p_value": "How often chance alone would show as much.",
         "adjusted_p": "The same in view of all that was tested in this window (Benjamini and Hochberg).",
         "effect": "How large the change is, whatever the number of rows; compared with the threshold.",
+        "threshold": "The effect from which on an alarm is raised.",
         "alarm": "True if the effect reaches the threshold and the adjusted p-value the false-discovery rate.",
         "detail": "What else was seen, as JSON.",
     }

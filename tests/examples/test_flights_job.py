@@ -56,11 +56,9 @@ def test_sources_publish_everything_and_no_departure_is_lost(alone: dict[str, An
             assert rows[clean] + rows[f"{clean}.quarantine"] == table.num_rows
     aside = rows["flights.departures.clean.quarantine"] + rows["flights.outcomes.clean.quarantine"]
     assert rows["flights.training"] + aside == data.departures(ROWS).num_rows
-    assert {name: count for name, count in rows.items() if name.endswith(".late")} == {
-        "flights.scheduled.late": 0,
-        "flights.in_weather.late": 0,
-        "flights.outcomes.late": 0,
-    }
+    late = {name: count for name, count in rows.items() if name.endswith(".late")}
+    assert len(late) > 5
+    assert set(late.values()) == {0}
 
 
 def test_flights_that_never_arrived_are_censored_and_not_punctual(alone: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ import shutil
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from math import log1p, tanh
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -20,6 +22,11 @@ ROWS = 20_000
 #: What is only learnt after a departure.
 OUTCOME = {"arrived", "arr_delay", "air_time", "known_at", "censored", "late"}
 WEATHER = ("temp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+CURVES = ("expected_delay", "delay_curve", "delay_log", "delay_edge", "lost_from_curve", "lost_to_curve")
+#: What is known of other flights, which have arrived.
+OF_OTHERS = {"lost_from", "lost_from_until", "lost_to", "lost_to_until"}
+OF_OTHERS |= {"expected_delay", "lost_from_curve", "lost_to_curve"}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 
@@ -131,22 +138,68 @@ def test_the_rest_is_the_plan_and_the_departure(
         assert row["weather_age"] == (None if known is None else (row["departed"] - known).total_seconds() // 60)
 
 
+def losses(airport: str, arrivals: dict[str, Row], departures: dict[str, Row]) -> dict[tuple[str, int], float]:
+    """What flights lost on their way, on average by airport and number of the window of three hours they came in."""
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for flight, row in arrivals.items():
+        window = (row["arrived"] - EPOCH) // timedelta(hours=3)
+        found[row[airport], window].append(row["arr_delay"] - departures[flight]["dep_delay"])
+    return {place: fmean(lost) for place, lost in found.items()}
+
+
+@pytest.mark.parametrize(("lost", "airport"), [("lost_from", "origin"), ("lost_to", "dest")])
+def test_what_others_lost_is_of_flights_that_had_arrived(
+    training: list[Row], arrivals: dict[str, Row], departures: dict[str, Row], lost: str, airport: str
+) -> None:
+    """The last window of three hours with arrivals that had ended, at most six hours ago."""
+    known = losses(airport, arrivals, departures)
+    found = 0
+    for row in training:
+        expected: tuple[float | None, Any] = None, None
+        window = (row["departed"] - EPOCH) // timedelta(hours=3)
+        for before in range(window - 1, window - 4, -1):
+            until = EPOCH + (before + 1) * timedelta(hours=3)
+            if (row[airport], before) in known and row["departed"] - until <= timedelta(hours=6):
+                expected = known[row[airport], before], until
+                break
+        assert (row[lost], row[f"{lost}_until"]) == (pytest.approx(expected[0]), expected[1])
+        found += expected[0] is not None
+    assert found > len(training) / 2
+
+
+def test_curves_are_of_what_was_known(training: list[Row]) -> None:
+    for row in training:
+        delay, lost_from, lost_to = (
+            row["dep_delay"],
+            *(-5.0 if row[name] is None else row[name] for name in ("lost_from", "lost_to")),
+        )
+        assert row["expected_delay"] == pytest.approx(delay + max(min(lost_to, 30), -25))
+        assert row["delay_curve"] == pytest.approx(tanh(delay / 30))
+        assert row["delay_log"] == pytest.approx(log1p(max(min(delay, 180), -20) + 21))
+        assert row["delay_edge"] == pytest.approx(tanh((delay - 15) / 10))
+        assert row["lost_from_curve"] == pytest.approx(tanh(lost_from / 15))
+        assert row["lost_to_curve"] == pytest.approx(tanh(lost_to / 15))
+
+
 def test_nothing_else_is_in_the_training_set(training: list[Row]) -> None:
     """A new feature has to be added to this list, and to a test above."""
     checked = {"flight_id", "departed", "carrier", "tailnum", "origin", "dest", "dep_delay", "published", "distance"}
     checked |= {"planned_minutes", "airline", "plane_seats", "plane_age", "dest_lat", "dest_lon", "dest_alt"}
     checked |= {"weather_observed", "weather_age", *WEATHER}
+    checked |= {"lost_from", "lost_from_until", "lost_to", "lost_to_until", *CURVES}
     of_the_plan = {"hour", "weekday", "month"}
     assert set(training[0]) == checked | of_the_plan | OUTCOME
 
 
-def test_no_feature_descends_from_an_arrival(hub: hw.Hub) -> None:
+def test_no_feature_descends_from_an_arrival_but_for_what_others_lost(hub: hw.Hub) -> None:
     def origins(field: str) -> set[str | None]:
         return {node.stream for node in hub.lineage("flights.training", field=field, direction="up").nodes}
 
     names = hub.stream("flights.training").schema.names
-    for name in set(names) - OUTCOME:
+    for name in set(names) - OUTCOME - OF_OTHERS:
         assert "flights.arrivals" not in origins(name), name
+    for name in OF_OTHERS:
+        assert origins(name) & {"flights.lost_from", "flights.lost_to"}, name
     for name in OUTCOME:
         assert "flights.arrivals" in origins(name), name
 
