@@ -23,6 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text()
 SECTION = re.compile(r"^### `headwater (?P<name>[a-z ]+)`$(?P<text>.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 SHARED = {"--workspace", "-w", "--json", "--debug", "--help", "-h"}
+WEATHER = """
+import pyarrow as pa
+
+import headwater as hw
+
+SCHEMA = pa.schema([("at", pa.timestamp("us", "UTC")), ("humidity", pa.int64()), ("rained", pa.bool_())])
+rows = [{"at": number * 10**6, "humidity": number % 100, "rained": number % 100 > 70} for number in range(600)]
+p = hw.Pipeline("weather")
+reports = p.stream("reports", SCHEMA, time="at")
+p.source(reports, pa.Table.from_pylist(rows, schema=SCHEMA))
+functions = [hw.rule(f"over {limit}", f"humidity > {limit}", "wet", otherwise="dry") for limit in (60, 70, 80)]
+p.label(reports, functions, to="labels", keep=["rained"], update_every=100)
+"""
 #: They go on until they are stopped.
 ENDLESS = {"--follow", "--watch"}
 
@@ -52,8 +65,8 @@ def options(command: Any) -> set[str]:
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert set(COMMANDS) == {
-        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "lineage", "trace",
-        "impact",
+        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "labels", "lineage",
+        "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
         "catalog rebuild",
     }  # fmt: skip
@@ -115,6 +128,9 @@ def test_the_examples_work(plant: Plant, name: str) -> None:
     pq.write_table(day, plant.folder / "day.parquet")
     (plant.folder / "mend.py").write_text("def in_celsius(rows):\n    return rows\n")
     plant("dataset", "freeze", "cold", "plant.placed")
+    if name == "labels":
+        (plant.folder / "weather.py").write_text(WEATHER)
+        plant("run", "weather.py", "--until", "caught-up")
     for example in examples(COMMANDS[name]):
         words = shlex.split(example)[1:]
         if ENDLESS & set(words) or (name == "run" and "--until" not in words):
