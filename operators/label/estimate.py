@@ -2,6 +2,7 @@
 
 Method of moments: the agreement of pairs beyond chance gives skills (skill.py); a skill, with the shares of the votes,
 gives how much likelier a vote makes its class. A vote that repeats what copies of its function said counts in part.
+Where neither a prior is given nor two functions vote on all classes nothing of that can be told: all votes count alike.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _SMALLEST_WEIGHT: Final = 0.02
 _EVEN_ERRORS: Final = 0.35
 #: Pairs that voted together on fewer rows say nothing.
 _FEWEST_TOGETHER: Final = 8
-#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: always, for each unit
-#: of the skills' standard error, and where the class prior is neither known nor learnt from functions that vote on all
-#: classes.
+#: What the majority's class is given beyond the votes (log odds), as the estimates may be wrong: always, and for each
+#: unit of the skills' standard error.
 BENEFIT: Final = 0.2
 BENEFIT_OF_ERROR: Final = 3.0
-BENEFIT_IN_DOUBT: Final = 0.7
+#: So many functions have to vote on all classes for a class prior to be learnt from them.
+_FEWEST_EVERYWHERE: Final = 2
 #: So many patterns are scored at once.
 _AT_ONCE: Final = 8192
 
@@ -69,10 +70,14 @@ def estimate(coding: Coding, counted: Counted, classes: int, prior: Floats | Non
     agreement, most = moments.agreement(known, everywhere, scale)
     found = skills(agreement)
     worth = np.clip(found.value, LEAST_SKILL, _MOST_SKILL)
+    if prior is None and int(np.count_nonzero(everywhere)) < _FEWEST_EVERYWHERE:
+        # Neither skills nor prior can be told: every vote counts alike, as for the majority.
+        known = np.full(classes, 1.0 / classes)
+        weight = np.where(moments.own, np.log(classes + 1.0), 0.0)
+        return _described(moments, votes, counted.weight, known, weight, np.zeros_like(most), found)
     copies = _copies(agreement, most, worth)
     weight = _weights(moments, known, everywhere, worth, scale)
-    sure = prior is not None or int(np.count_nonzero(everywhere)) >= 2
-    return _described(moments, votes, counted.weight, known, weight, copies, found, sure=sure)
+    return _described(moments, votes, counted.weight, known, weight, copies, found)
 
 
 def scores(estimated: Estimate, votes: Votes) -> Floats:
@@ -227,8 +232,6 @@ def _described(
     weight: Floats,
     copies: Floats,
     found: Skill,
-    *,
-    sure: bool,
 ) -> Estimate:
     odds = np.exp(weight) * prior / (1.0 - prior)
     precision = np.where(moments.own, odds / (1.0 + odds), 0.0)
@@ -245,7 +248,7 @@ def _described(
         prior=prior,
         weight=weight,
         copies=copies,
-        benefit=_benefit(moments, found, sure=sure),
+        benefit=_benefit(moments, found),
         precision=precision,
         recall=recall,
         accuracy=accuracy,
@@ -257,10 +260,10 @@ def _described(
     )
 
 
-def _benefit(moments: _Moments, found: Skill, *, sure: bool) -> float:
+def _benefit(moments: _Moments, found: Skill) -> float:
     """What the majority's class is given; more where less is known of the functions that vote."""
     typical = float(moments.fires @ found.error / max(float(moments.fires.sum()), 1e-9))
-    return BENEFIT + BENEFIT_OF_ERROR * typical + (0.0 if sure else BENEFIT_IN_DOUBT)
+    return BENEFIT + BENEFIT_OF_ERROR * typical
 
 
 def _conflicts(votes: Votes, counts: Floats) -> Floats:

@@ -24,6 +24,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text()
 SECTION = re.compile(r"^### `headwater (?P<name>[a-z ]+)`$(?P<text>.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 SHARED = {"--workspace", "-w", "--json", "--debug", "--help", "-h"}
+WEATHER = """
+import pyarrow as pa
+
+import headwater as hw
+
+SCHEMA = pa.schema([("at", pa.timestamp("us", "UTC")), ("humidity", pa.int64()), ("rained", pa.bool_())])
+rows = [{"at": number * 10**6, "humidity": number % 100, "rained": number % 100 > 70} for number in range(600)]
+p = hw.Pipeline("weather")
+reports = p.stream("reports", SCHEMA, time="at")
+p.source(reports, pa.Table.from_pylist(rows, schema=SCHEMA))
+functions = [hw.rule(f"over {limit}", f"humidity > {limit}", "wet", otherwise="dry") for limit in (60, 70, 80)]
+p.label(reports, functions, to="labels", keep=["rained"], update_every=100)
+"""
 #: They go on until they are stopped.
 ENDLESS = {"--follow", "--watch"}
 
@@ -53,8 +66,8 @@ def options(command: Any) -> set[str]:
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert set(COMMANDS) == {
-        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "lineage",
-        "trace", "impact",
+        "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "labels",
+        "lineage", "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
         "catalog rebuild", "models list", "models show", "models promote", "models rollback", "models card",
     }  # fmt: skip
@@ -119,6 +132,9 @@ def test_the_examples_work(plant: Plant, name: str) -> None:
     if name.startswith("models "):
         shutil.copy(ROOT / "tests" / "headwater" / "learning.py", plant.folder)
         plant("run", "learning.py", "--until", "caught-up")
+    if name == "labels":
+        (plant.folder / "weather.py").write_text(WEATHER)
+        plant("run", "weather.py", "--until", "caught-up")
     for example in examples(COMMANDS[name]):
         words = shlex.split(example)[1:]
         if ENDLESS & set(words) or (name == "run" and "--until" not in words):
