@@ -143,7 +143,8 @@ class Supervisor:
 
     def _replace(self, pipe: Connection) -> None:
         process, number = self._processes.pop(pipe)
-        self._idle_at.clear()
+        # What the others told stays true: they would not tell it again if nothing is committed any more.
+        self._idle_at.pop(pipe, None)
         process.join()
         pipe.close()
         if self._over:
