@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pytest
 
 import headwater as hw
+from operators.engines import supervisor
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT = pa.schema([("key", pa.string()), ("at", pa.timestamp("us", "UTC"))])
@@ -27,28 +30,37 @@ def job() -> hw.Pipeline:
     return p
 
 
-def stopping(calls: list[int]) -> Callable[[], None]:
-    """Stops one worker before it has said anything, and kills it when the other has nothing to do."""
-    stopped: list[int] = []
+def killing(born: Path, calls: list[int]) -> Callable[[], None]:
+    """Kills the process that wrote its number to `born`, when the others have long had nothing to do."""
 
     def watch() -> None:
         calls.append(len(calls))
-        if len(calls) == 1:
-            stopped.append(max(child.pid or 0 for child in multiprocessing.active_children()))
-            os.kill(stopped[0], signal.SIGSTOP)
-        elif len(calls) == SOON:
-            os.kill(stopped[0], signal.SIGKILL)
+        if len(calls) == SOON:
+            os.kill(int(born.read_text()), signal.SIGKILL)
         assert len(calls) < LONG, "the run does not end"
 
     return watch
 
 
-def test_a_worker_that_dies_at_the_end_does_not_keep_the_run_going(tmp_path: Path) -> None:
+def test_a_worker_that_dies_at_the_end_does_not_keep_the_run_going(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    born = tmp_path / "born"
+    serve = supervisor._serve
+
+    def stuck_at_first(worker: Any, *others: Any) -> None:
+        """The first process of the second worker says nothing; the next one works."""
+        if worker._number == 1 and not born.exists():
+            born.write_text(str(os.getpid()))
+            time.sleep(LONG)
+        serve(worker, *others)
+
     with hw.connect(tmp_path / "workspace") as hub:
         hub.run(job(), until="caught-up")
         before = hub.read("short.copied").to_arrow()
+        monkeypatch.setattr(supervisor, "_serve", stuck_at_first)
         calls: list[int] = []
-        report = hub.run(job(), until="caught-up", workers=2, watch=stopping(calls))
+        report = hub.run(job(), until="caught-up", workers=2, watch=killing(born, calls))
         assert report.replaced == 1
         assert len(calls) > SOON
         assert hub.read("short.copied").to_arrow().equals(before)
