@@ -31,8 +31,8 @@ def now() -> int:
 class Catalog:
     """What exists, who owns it, what it means, where it came from.
 
-    `url` is `sqlite:////absolute/path/catalog.db` or `postgresql://user@host/database`; what is missing there is made, and
-    brought to this version, when it is opened. A writer waits up to `patience` seconds for others, then raises
+    `url` is `sqlite:////absolute/path/catalog.db` or `postgresql://user@host/database`; what is missing there is made,
+    and brought to this version, when it is opened. A writer waits up to `patience` seconds for others, then raises
     CatalogBusy. May be shared by threads; each process opens its own. Every method may raise CatalogError.
     """
 
