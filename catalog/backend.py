@@ -15,11 +15,13 @@ ADDRESSES = "sqlite:////absolute/path/catalog.db or postgresql://user@host/datab
 
 
 class Backend(Protocol):
-    """A kind of database. `reading` and `writing` are the execution options of transactions that do so; a reading one
-    sees one state of the catalog from beginning to end."""
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Execution options of a transaction that sees one state of the catalog from beginning to end."""
 
-    reading: Mapping[str, Any]
-    writing: Mapping[str, Any]
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        """Execution options of a transaction that writes."""
 
     def engine(self, url: URL) -> Engine:
         """Connections to the catalog at an address."""

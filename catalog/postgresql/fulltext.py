@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
@@ -36,14 +35,20 @@ _WRITE: Final = text(
     FROM unnest(string_to_array(CAST(:plain AS text), ' ')) WITH ORDINALITY AS spoken (word, at)
     """
 )
-_STEMS: Final = text(f"SELECT {_STEM} FROM unnest(CAST(:words AS text[])) WITH ORDINALITY AS s (word, at) ORDER BY at")
-_FOUND: Final = """
-    SELECT node_id, place, document_size, lexeme, positions{more}
-    FROM search, unnest(stems) AS stem (lexeme, positions, letters)
-    WHERE stems @@ CAST(:asked AS tsquery)
-        AND (lexeme = ANY(CAST(:exact AS text[])) OR starts_with(lexeme, CAST(:beginning AS text)))
+_FOUND: Final = f"""
+    WITH said AS (
+        SELECT {_STEM} AS stem, at FROM unnest(CAST(:words AS text[])) WITH ORDINALITY AS spoken (word, at)
+    ), asked AS (
+        SELECT array_agg(stem ORDER BY at) AS said,
+            CAST(string_agg(quote_literal(stem), ' <-> ' ORDER BY at) || CAST(:end AS text) AS tsquery) AS query
+        FROM said
+    )
+    SELECT node_id, place, document_size, lexeme, positions, said{{more}}
+    FROM asked, search, unnest(stems) AS stem (lexeme, positions, letters)
+    WHERE stems @@ query
+        AND (lexeme = ANY(said) OR (CAST(:prefix AS boolean) AND starts_with(lexeme, said[cardinality(said)])))
     """
-_MATCH: Final = text(_FOUND.format(more=""))
+_MATCH: Final = text(_FOUND.format(more=", (SELECT avg(document_size) FROM search WHERE place = 0) AS usual_size"))
 _PLACES: Final = text(_FOUND.format(more=", body") + " AND node_id = ANY(CAST(:ids AS integer[]))")
 
 
@@ -60,41 +65,27 @@ class Tsvector:
         return int(connection.execute(text("SELECT count(*) FROM search WHERE place = 0")).scalar_one())
 
     def match(self, connection: Connection, phrase: Phrase, total: int) -> dict[int, float]:
-        found = _find(connection, _MATCH, phrase)
-        if not found:
-            return {}
-        usual = connection.execute(text("SELECT avg(document_size) FROM search WHERE place = 0")).scalar_one()
         often: dict[int, float] = defaultdict(float)
-        sizes: dict[int, int] = {}
-        for one in found:
-            often[one.node_id] += WEIGHTS[one.place] * len(one.starts)
-            sizes[one.node_id] = one.document_size
+        lengths: dict[int, float] = {}
+        for row, starts in _find(connection, _MATCH, phrase):
+            often[row.node_id] += WEIGHTS[row.place] * len(starts)
+            lengths[row.node_id] = row.document_size / float(row.usual_size)
         return {
-            node_id: times * (_K + 1) / (times + _K * (1 - _B + _B * sizes[node_id] / float(usual)))
+            node_id: times * (_K + 1) / (times + _K * (1 - _B + _B * lengths[node_id]))
             for node_id, times in often.items()
         }
 
     def places(self, connection: Connection, phrase: Phrase, ids: Iterable[int]) -> dict[int, dict[str, list[str]]]:
         seen: dict[int, dict[str, list[str]]] = defaultdict(dict)
-        for one in sorted(_find(connection, _PLACES, phrase, ids=list(ids)), key=lambda one: one.place):
-            written = one.body.split(" ")
-            phrases = [" ".join(written[start - 1 : start - 1 + len(phrase.words)]) for start in one.starts]
-            seen[one.node_id][PLACES[one.place]] = list(dict.fromkeys(phrases))
+        found = _find(connection, _PLACES, phrase, ids=list(ids))
+        for row, starts in sorted(found, key=lambda one: one[0].place):
+            written = row.body.split(" ")
+            phrases = [" ".join(written[start - 1 : start - 1 + len(row.said)]) for start in starts]
+            seen[row.node_id][PLACES[row.place]] = list(dict.fromkeys(phrases))
         return dict(seen)
 
     def vocabulary(self, connection: Connection) -> list[str]:
         return list(connection.execute(text("SELECT word FROM ts_stat('SELECT stems FROM search')")).scalars())
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A place of a document that has a phrase, and the positions, from 1, at which it begins there."""
-
-    node_id: int
-    place: int
-    document_size: int
-    starts: list[int]
-    body: str = ""
 
 
 def _rows(node_id: int, texts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -114,28 +105,23 @@ def _plain(words: Iterable[str]) -> list[str]:
     return ["".join(letter for letter in word if not unicodedata.combining(letter)) for word in apart]
 
 
-def _find(connection: Connection, query: Any, phrase: Phrase, **more: Any) -> list[_Found]:
-    spoken = [word for said in phrase.words for word in _WORD.findall(said)]
+def _find(connection: Connection, query: Any, phrase: Phrase, **more: Any) -> list[tuple[Any, list[int]]]:
+    """A row for each place of a document that has the phrase, and the positions, from 1, at which it begins there."""
+    spoken = [word[:_LONGEST].lower() for said in phrase.words for word in _WORD.findall(said)]
     if not spoken:
         return []
-    stems = list(connection.execute(_STEMS, {"words": _plain(word[:_LONGEST].lower() for word in spoken)}).scalars())
-    exact, beginning = (stems[:-1], stems[-1]) if phrase.prefix else (stems, None)
-    asked = " <-> ".join(f"'{stem}'" for stem in stems) + (":*" if phrase.prefix else "")
-    told = {"asked": asked, "exact": exact, "beginning": beginning, **more}
-    at: dict[tuple[int, int], dict[str, list[int]]] = defaultdict(dict)
+    told = {"words": _plain(spoken), "prefix": phrase.prefix, "end": ":*" if phrase.prefix else "", **more}
+    positions: dict[tuple[int, int], dict[str, list[int]]] = defaultdict(dict)
     rows: dict[tuple[int, int], Any] = {}
     for row in connection.execute(query, told):
-        at[row.node_id, row.place][row.lexeme] = row.positions
+        positions[row.node_id, row.place][row.lexeme] = row.positions
         rows[row.node_id, row.place] = row
-    return [
-        _Found(row.node_id, row.place, row.document_size, _starts(at[key], exact, beginning), getattr(row, "body", ""))
-        for key, row in rows.items()
-    ]
+    return [(row, _starts(positions[key], row.said, phrase.prefix)) for key, row in rows.items()]
 
 
-def _starts(at: Mapping[str, Sequence[int]], exact: Sequence[str], beginning: str | None) -> list[int]:
-    """Where the stems, and at last one with this beginning, follow each other."""
-    following = [set(at.get(stem, ())) for stem in exact]
-    if beginning is not None:
-        following.append({p for stem, places in at.items() if stem.startswith(beginning) for p in places})
-    return sorted(p for p in following[0] if all(p + step in one for step, one in enumerate(following[1:], 1)))
+def _starts(positions: Mapping[str, Sequence[int]], said: Sequence[str], prefix: bool) -> list[int]:
+    """Where the stems follow each other; the last one, with `prefix`, may go on."""
+    following = [set(positions.get(stem, ())) for stem in said]
+    if prefix:
+        following[-1] = {at for stem, places in positions.items() if stem.startswith(said[-1]) for at in places}
+    return sorted(at for at in following[0] if all(at + step in one for step, one in enumerate(following[1:], 1)))
