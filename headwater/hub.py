@@ -13,6 +13,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from catalog import Catalog, NotRegistered
+from catalog.address import shown
 from catalog.difference import Difference
 from catalog.lineage import Graph
 from catalog.register import Registration
@@ -370,7 +371,7 @@ class Hub:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Hub(log={self.config.log!r}, catalog={self.config.catalog!r})"
+        return f"Hub(log={self.config.log!r}, catalog={shown(self.config.catalog)!r})"
 
     def _registered(self, name: str) -> tuple[Stream, int]:
         known = self._streams.get(name)

@@ -115,8 +115,3 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="Check that the folder exists"):
         Catalog(f"sqlite:///{tmp_path}/nowhere/catalog.db")
-
-
-def test_an_address_that_is_none_is_an_error() -> None:
-    with pytest.raises(CatalogError, match="sqlite:////absolute/path"):
-        Catalog("catalog.db")
