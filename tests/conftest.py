@@ -66,7 +66,7 @@ def flights_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Databases]:
-    """Databases of PostgreSQL, at the server that HEADWATER_TEST_POSTGRES names or else at one started for the tests."""
+    """Databases at the PostgreSQL server that HEADWATER_TEST_POSTGRES names, or else at one started for the tests."""
     try:
         from tests.services.postgres import NoPostgres, PostgresDatabases, running
     except ImportError as reason:
