@@ -7,7 +7,6 @@ import itertools
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -94,12 +93,15 @@ def running() -> Iterator[str]:
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *settings]
         with (top / "server.log").open("w") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **how)
+            # The pipe closes when we end, however we end, and the server with it.
+            guarded = ["sh", "-c", '"$@" & cat; kill -QUIT $!; wait', "sh", *command]
+            server = subprocess.Popen(guarded, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, **how)
+        assert server.stdin is not None
         try:
-            _await(url, server, top / "server.log")
+            _await(url, top / "server.log")
             yield url
         finally:
-            server.send_signal(signal.SIGQUIT)
+            server.stdin.close()
             server.wait(SECONDS)
 
 
@@ -132,9 +134,9 @@ def _initialise(binaries: Path, data: Path, how: dict[str, Any]) -> None:
         raise NoPostgres(f"initdb failed: {made.stderr or made.stdout}")
 
 
-def _await(url: str, server: subprocess.Popen[str], log: Path) -> None:
+def _await(url: str, log: Path) -> None:
     until = time.monotonic() + SECONDS
-    while server.poll() is None and time.monotonic() < until:
+    while time.monotonic() < until:
         try:
             psycopg.connect(url, connect_timeout=2).close()
         except psycopg.OperationalError:
