@@ -244,10 +244,9 @@ def _with_stream(
 
 
 @pytest.fixture(scope="session")
-def realistic(databases: Databases) -> Iterator[Catalog]:
+def businesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """Streams of a dozen businesses in one catalog, with their quarantines, progress, operators and some datasets."""
-    made = databases.create()
-    with Catalog(made) as opened:
+    with Catalog(f"sqlite:///{tmp_path_factory.mktemp('businesses')}/catalog.db") as opened:
         for pipeline in read_streams((HERE / "streams.txt").read_text()):
             opened.register(pipeline, compatible=lambda old, new: [])
         for name, streams in (
@@ -255,6 +254,15 @@ def realistic(databases: Databases) -> Iterator[Catalog]:
             ("fraud-2024", ("payments.fraud_labels",)),
         ):
             opened.register_dataset(DatasetSpec(name, {"streams": list(streams)}, {}, "d", streams))
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def realistic(databases: Databases, businesses: Catalog) -> Iterator[Catalog]:
+    """The same in every kind of database."""
+    made = databases.create()
+    with Catalog(made) as opened:
+        assert opened.adopt(businesses)
         yield opened
     databases.drop(made)
 
