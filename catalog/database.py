@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from catalog.address import shown
 from catalog.backend import ADDRESSES, Backend, backend_of
 from catalog.errors import CatalogBusy, CatalogError
+from catalog.forks import Gate, close_at_forks
 from catalog.fulltext import FullText
 
 #: The newest revision in migrations/versions; a catalog that has it needs no look at the migrations.
@@ -25,13 +26,16 @@ CHUNK = 10_000
 
 class Database:
     """A database with the catalog's rules: a writing transaction takes the writers' lock first, waits up to
-    `patience` seconds for it, and raises CatalogBusy if it does not get it. Threads may share it."""
+    `patience` seconds for it, and raises CatalogBusy if it does not get it. Threads may share it. While the process
+    forks no connection is open; parent and child then open their own."""
 
     def __init__(self, url: str, *, patience: float = 30.0) -> None:
         self.where = shown(url)
         self._patience = patience
         self._process = os.getpid()
+        self._gate = Gate()
         self._backend, self._engine = self._opened(url)
+        close_at_forks(self)
         try:
             self._migrate()
         except BaseException:
@@ -57,6 +61,18 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def before_fork(self) -> None:
+        """Close every connection, after waiting for those in use."""
+        if self._gate.shut():
+            self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Connections may be opened again."""
+        if self._process == os.getpid():
+            self._gate.reopen()
+        else:
+            self._gate = Gate()
+
     def _opened(self, url: str) -> tuple[Backend, Engine]:
         try:
             address = make_url(url)
@@ -75,16 +91,20 @@ class Database:
 
     @contextmanager
     def _transaction(self, options: Mapping[str, Any]) -> Iterator[Connection]:
-        if self._process != os.getpid():
-            # Connections do not survive a fork; the parent goes on using its own.
-            self._engine.dispose(close=False)
-            self._process = os.getpid()
         with (
+            self._gate.entered(),
             self._translated(),
-            self._engine.connect().execution_options(**options) as connection,
+            self._alive().connect().execution_options(**options) as connection,
             connection.begin(),
         ):
             yield connection
+
+    def _alive(self) -> Engine:
+        if self._process != os.getpid():
+            # What a thread had in use at the fork is the parent's.
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        return self._engine
 
     def _migrate(self) -> None:
         with self.reading() as connection:

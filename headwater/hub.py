@@ -2,71 +2,49 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
 
-from catalog import Catalog, NotRegistered
-from catalog.address import shown
 from catalog.difference import Difference
-from catalog.lineage import Graph
 from catalog.register import Registration
-from catalog.search import Hit
-from headwater import platform, provenance
+from headwater import platform
+from headwater.asking import Asking
 from headwater.config import Config
-from headwater.dataset import Dataset
+from headwater.connection import microseconds
 from headwater.display import Display
 from headwater.files import PublishedFile, publish_file
-from headwater.freeze import freeze
-from headwater.provenance import Impact, OneRow, Trace
-from headwater.quarantine import Quarantine, quarantine
-from headwater.query import Query
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
-from headwater.status import OperatorStatus, operator_statuses
 from operators.engines import embedded
 from operators.execution.plan import Plan
+from operators.execution.replay import Replayed, replay
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
-from streams.log import Log, open_log
 from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
 from streams.log.upkeep import Upkeep
 from streams.lookup import TableView
-from streams.message import RowAddress
 from streams.publish import Publisher
 from streams.read import OnGap, PartitionReader
-from streams.register import compatible, spec_of, stream_of
-from streams.rows import Row, Rows, read_rows, rows_of
-from streams.schema import Schema
+from streams.register import compatible, spec_of
+from streams.rows import Rows, read_rows, rows_of
 from streams.stream import Stream
 
 
-def microseconds() -> int:
-    """The time of day, in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
-
-
-class Hub:
+class Hub(Asking):
     """Streams, their rows and their history, in one place. Close it when done, or use it in a `with` block.
 
     `clock` gives the time of day in microseconds.
     """
 
     def __init__(self, config: Config, *, clock: Callable[[], int] = microseconds) -> None:
-        self.config = config
-        self.clock = clock
-        config.workspace.mkdir(parents=True, exist_ok=True)
-        self.log: Log = open_log(config.log)
-        self.catalog = Catalog(config.catalog, clock=clock)
-        self._schemas: dict[int, Schema] = {}
-        self._streams: dict[str, tuple[Stream, int]] = {}
+        super().__init__(config, clock=clock)
         self._publishers: dict[str, Publisher] = {}
         self._views: dict[str, TableView] = {}
 
@@ -105,10 +83,6 @@ class Hub:
             platform.pump(self.catalog, self.log)
         return differences
 
-    def stream(self, name: str) -> Stream:
-        """A registered stream as it was declared. NotRegistered, with names that are close, if there is none."""
-        return self._registered(name)[0]
-
     # Rows
 
     def publish(self, stream: Stream | str, data: Any) -> int:
@@ -129,7 +103,7 @@ class Hub:
     def publishable(self, name: str) -> tuple[Stream, int]:
         """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
         operator, a source or the platform itself writes it."""
-        stream, schema_id = self._registered(name)
+        stream, schema_id = self.registered(name)
         platform.refuse_written(self.catalog, stream)
         return stream, schema_id
 
@@ -146,13 +120,13 @@ class Hub:
         ranges: dict[int, tuple[int, int]] | None = None,
     ) -> Rows:
         """Rows with their addresses: all, the `last` so many, or those of offset `ranges` {partition: (first, end)}."""
-        registered = self._readable(stream)
+        registered = self.readable(stream)
         return read_rows(self.log, registered, self.schema, last=last, columns=columns, ranges=ranges)
 
     def subscribe(self, stream: Stream | str, *, start: str = "end", poll: float = 0.5) -> Iterator[Rows]:
         """Rows as they are appended, batch by batch, for ever; `start` is "end" or "beginning". Gives empty Rows after
         `poll` seconds without any, so that the caller can stop."""
-        registered = self._readable(stream)
+        registered = self.readable(stream)
         self.catalog.observe("reads", self.config.service, registered.name)
         bounds = self.log.bounds(registered.name)
         readers = [
@@ -168,12 +142,26 @@ class Hub:
 
     def lookup(self, table: Stream | str, key: Any) -> dict[str, Any] | None:
         """The latest row of a key of a table, or None."""
-        registered = self._readable(table)
+        registered = self.readable(table)
         view = self._views.get(registered.name)
         if view is None:
             view = self._views[registered.name] = TableView(self.log, registered, self.schema)
         row = view.get(key)
         return None if row is None else dict(row)
+
+    def replay_quarantine(
+        self,
+        stream: Stream | str,
+        *,
+        rule: str | None = None,
+        where: str | None = None,
+        fix: Fix | None = None,
+        limit: int | None = None,
+    ) -> ReplayReport:
+        """Send quarantined rows of a cleaned stream back to be judged anew in the next run, each once; those that broke
+        `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
+        name = stream if isinstance(stream, str) else stream.name
+        return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
 
     # Running
 
@@ -220,13 +208,22 @@ class Hub:
                 prepare=self._prepare,
             )
 
+    def replay(
+        self, pipeline: Pipeline, operator: str, *, first: int | None = None, end: int | None = None
+    ) -> Replayed:
+        """Step through what an operator did, as the pipeline has it now, and compare what comes out of the transactions
+        committed from `first` to before `end` (microseconds) with what lies in the log; nothing is written.
+        CannotReplay names what is gone from the log."""
+        plan = self.plan(pipeline)
+        return replay(plan, self.context(plan), operator, first=first, end=end)
+
     def plan(self, pipeline: Pipeline) -> Plan:
         """The pipeline's plan, with the writers of streams that other pipelines write."""
         return pipeline.plan(platform.foreign_writers(self.catalog, pipeline))
 
     def context(self, plan: Plan, *, parents: bool = True) -> Context:
         """What tasks of the plan need, with the schemas of all its streams read."""
-        schema_ids = {name: self._registered(name)[1] for name in plan.streams()}
+        schema_ids = {name: self.registered(name)[1] for name in plan.streams()}
         for schema_id in schema_ids.values():
             self.schema(schema_id)
         return Context(
@@ -240,154 +237,16 @@ class Hub:
             parents=parents,
         )
 
-    def sync(self) -> None:
-        """Bring the catalog up to date with the log: runs, ranges and observed lineage; and the other way round, the
-        catalog's changes to the stream `headwater.catalog`."""
-        platform.pump(self.catalog, self.log)
-        platform.follow(self.catalog, self.log)
-
-    def status(self, operators: Iterable[str] | None = None) -> list[OperatorStatus]:
-        """How far the registered operators and sources have come, what they took and made, and who works on them; the
-        catalog is brought up to date first."""
-        self.sync()
-        return operator_statuses(self, operators)
-
     def rebuild(self) -> int:
         """Make the catalog anew from the log, beside the old one, and put it in its place at once; how many changes and
         transactions it was made from. Interrupted at any moment, the old one is still there. CatalogError if the
         log lacks changes that the catalog has."""
         return rebuild(self)
 
-    # Finding
-
-    def search(self, question: str, *, limit: int = 10) -> list[Hit]:
-        """What the catalog holds about a question in plain words, best first."""
-        return self.catalog.search(question, limit=limit)
-
-    def lineage(self, name: str, **options: Any) -> Graph:
-        """Where a stream or field comes from (`direction="up"`), or where it goes ("down")."""
-        return self.catalog.lineage(name, **options)
-
-    def trace(self, row: OneRow, *, depth: int | None = None, limit: int = 1000) -> Trace:
-        """Where a row (one that was read, its address, or "plant.placed 0:1042:17") comes from, up to its source rows.
-
-        `depth` is how many operators up to go, `limit` how many rows to show at most. BadAddress for a text that is
-        none, NoSuchRow for an address without a row, NotRegistered for an unknown stream.
-        """
-        return provenance.trace(self, row, depth=depth, limit=limit)
-
-    def impact(
-        self,
-        what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
-        *,
-        partition: int | None = None,
-        first: int | None = None,
-        end: int | None = None,
-    ) -> Impact:
-        """What was made from bad rows: streams and datasets, with how many rows and where.
-
-        The bad rows are given themselves (as to `trace`, or several of one stream), or as a stream with offsets `first`
-        to `end` (excluded) of one `partition`, or as a whole partition or stream. Raises as `trace` does.
-        """
-        return provenance.impact(self, what, partition=partition, first=first, end=end)
-
-    def readable(self, stream: Stream | str) -> Stream:
-        """A registered stream that holds rows. NotRegistered for an unknown one, and for operators' state."""
-        return self._readable(stream)
-
-    def schema(self, schema_id: int) -> Schema:
-        """A schema by its id in the catalog."""
-        known = self._schemas.get(schema_id)
-        if known is None:
-            known = self._schemas[schema_id] = Schema.parse(self.catalog.schema(schema_id))
-        return known
-
-    # Datasets
-
-    def freeze(
-        self,
-        name: str,
-        query: Query | Stream | str | Iterable[str | Stream] = (),
-        *,
-        keep: bool = False,
-        description: str = "",
-        **parts: Any,
-    ) -> Dataset:
-        """Freeze the rows that a query finds now, and register them as a version of the dataset `name`.
-
-        A query is a stream, several, or none with the parts of headwater.query.Query by name: `tag`, `entity`, `owner`,
-        `search`, `since`, `until`, `ranges`, `where`, `columns`. With `keep` the rows are copied into the workspace.
-        """
-        asked = query if isinstance(query, Query) else Query.of(query or parts.pop("streams", ()), **parts)
-        dataset = freeze(
-            self.catalog, self.log, self.schema, self._datasets, name, asked, keep=keep, description=description
-        )
-        platform.pump(self.catalog, self.log)
-        return dataset
-
-    def dataset(self, name: str, version: int | None = None) -> Dataset:
-        """A dataset that was frozen, by default its latest version. NotRegistered."""
-        return Dataset(self.catalog.dataset(name, version), self.log, self.schema, self._datasets)
-
-    def datasets(self) -> list[Dataset]:
-        """The latest version of each dataset, by name."""
-        return [Dataset(record, self.log, self.schema, self._datasets) for record in self.catalog.datasets()]
-
-    # Quarantine
-
-    def quarantine(self, stream: Stream | str | None = None) -> Quarantine:
-        """What lies in quarantine, rule by rule with sample rows: of one cleaned stream, or of all."""
-        name = stream if stream is None or isinstance(stream, str) else stream.name
-        return quarantine(self.catalog, self.log, self.schema, name)
-
-    def replay_quarantine(
-        self,
-        stream: Stream | str,
-        *,
-        rule: str | None = None,
-        where: str | None = None,
-        fix: Fix | None = None,
-        limit: int | None = None,
-    ) -> ReplayReport:
-        """Send quarantined rows of a cleaned stream back to be judged anew in the next run, each once; those that broke
-        `rule`, those for which `where` holds, changed by `fix` ({"field": value}, or a function of a batch)."""
-        name = stream if isinstance(stream, str) else stream.name
-        return replay_quarantine(self, name, rule=rule, where=where, fix=fix, limit=limit)
-
-    @property
-    def _datasets(self) -> Path:
-        return self.config.workspace / "datasets"
-
     def close(self) -> None:
         for publisher in self._publishers.values():
             publisher.close()
-        self.log.close()
-        self.catalog.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Hub(log={self.config.log!r}, catalog={shown(self.config.catalog)!r})"
-
-    def _registered(self, name: str) -> tuple[Stream, int]:
-        known = self._streams.get(name)
-        if known is None:
-            record = self.catalog.stream(name)
-            known = self._streams[name] = (stream_of(record.spec), record.schema_id)
-        return known
-
-    def _readable(self, stream: Stream | str) -> Stream:
-        name = stream if isinstance(stream, str) else stream.name
-        registered = self._registered(name)[0]
-        if registered.role == "state":
-            raise NotRegistered(
-                "A state stream holds an operator's memory, not rows", where=name, fix="Read the operator's outputs."
-            )
-        return registered
+        super().close()
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""

@@ -19,7 +19,7 @@ from streams.rows import Row, Rows
 from streams.stream import Stream
 
 if TYPE_CHECKING:
-    from headwater.hub import Hub
+    from headwater.connection import Connection
 
 #: A row that was read, its address, or the address as text: "plant.placed 0:1042:17".
 OneRow = Row | RowAddress | str
@@ -53,7 +53,7 @@ class Impact(impact_of.Impact):
         return _html(self.tree())
 
 
-def trace(hub: Hub, row: OneRow, *, depth: int | None = None, limit: int = trace_of.ROWS) -> Trace:
+def trace(hub: Connection, row: OneRow, *, depth: int | None = None, limit: int = trace_of.ROWS) -> Trace:
     """See `Hub.trace`."""
     address = _address(row)
     hub.readable(address.stream)
@@ -63,7 +63,7 @@ def trace(hub: Hub, row: OneRow, *, depth: int | None = None, limit: int = trace
 
 
 def impact(
-    hub: Hub,
+    hub: Connection,
     what: Stream | Rows | OneRow | Iterable[Row | RowAddress],
     *,
     partition: int | None = None,
@@ -86,7 +86,7 @@ def _address(row: OneRow) -> RowAddress:
 
 
 def _start(
-    hub: Hub, what: Any, partition: int | None, first: int | None, end: int | None
+    hub: Connection, what: Any, partition: int | None, first: int | None, end: int | None
 ) -> tuple[str, impact_of.Start]:
     if isinstance(what, Stream) or (isinstance(what, str) and len(what.split()) == 1):
         stream = hub.readable(what)

@@ -17,6 +17,7 @@ from operators.clean import impute, normalise
 from operators.engines.embedded import RunFailed, RunReport
 from operators.errors import StepFailed, TaskFailed, WrongOutput
 from operators.execution.plan import PlanError
+from operators.execution.replay import CannotReplay, Replayed
 from operators.execution.restore import StateMismatch
 from operators.execution.state import State
 from operators.function import Mapped
@@ -61,6 +62,7 @@ __all__ = [
     "Addresses",
     "BadAddress",
     "Batch",
+    "CannotReplay",
     "CatalogBehind",
     "CatalogBusy",
     "CatalogError",
@@ -95,6 +97,7 @@ __all__ = [
     "Query",
     "Ranges",
     "ReplayReport",
+    "Replayed",
     "Row",
     "RowAddress",
     "Rows",

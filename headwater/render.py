@@ -140,13 +140,17 @@ def _ranges_text(descent: Descent) -> Text:
 
 def _span_text(span: Span) -> str:
     last = f" to {span.end - 1}" if span.end - span.first > 1 else ""
-    rows = "rows not counted" if span.rows is None else f"{span.rows:,} rows"
+    rows = "rows not counted" if span.rows is None else counted(span.rows)
     return f"{span.stream} {span.partition}:{span.first}{last} ({rows}{', some are gone' if span.gone else ''})"
+
+
+def counted(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 def _touched_text(one: Touched, how: str) -> Text:
     coarse = f", {one.coarse:,} of them perhaps" if one.coarse else ""
-    text = Text.assemble((one.stream, "bold cyan"), f"  {one.rows:,} rows{coarse}", (f"  {how}", "dim"))
+    text = Text.assemble((one.stream, "bold cyan"), f"  {counted(one.rows)}{coarse}", (f"  {how}", "dim"))
     for number, spans in one.partitions.items():
         ranges = ", ".join(
             f"{number}:{first}" + (f" to {end - 1}" if end - first > 1 else "") for first, end in spans[:RANGES]

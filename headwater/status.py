@@ -16,7 +16,7 @@ from streams.message import BEGINNING, END
 
 if TYPE_CHECKING:
     from catalog import Catalog
-    from headwater.hub import Hub
+    from headwater.connection import Connection
 
 #: Streams that people ask for; the others are the platform's own, or wait for what people do.
 SHOWN_ROLES = ("data", "model", "quarantine", "late")
@@ -80,7 +80,7 @@ class StreamStatus:
     appended_at: int | None
 
 
-def operator_statuses(hub: Hub, names: Iterable[str] | None = None) -> list[OperatorStatus]:
+def operator_statuses(hub: Connection, names: Iterable[str] | None = None) -> list[OperatorStatus]:
     """The operators and sources that are registered, or the named ones, by name. Row counts are as fresh as the
     catalog (`hub.sync`). NotRegistered for a name that is unknown."""
     chosen = hub.catalog.operators() if names is None else [hub.catalog.operator(name) for name in names]
@@ -89,7 +89,7 @@ def operator_statuses(hub: Hub, names: Iterable[str] | None = None) -> list[Oper
     return [_operator(hub, record, owners, put_aside) for record in chosen]
 
 
-def stream_statuses(hub: Hub, roles: Iterable[str] = SHOWN_ROLES) -> list[StreamStatus]:
+def stream_statuses(hub: Connection, roles: Iterable[str] = SHOWN_ROLES) -> list[StreamStatus]:
     """The registered streams of these roles, by name."""
     return [stream_status(hub.log, record) for record in records(hub.catalog, roles)]
 
@@ -132,7 +132,7 @@ def stream_status(log: Log, record: StreamRecord) -> StreamStatus:
     )
 
 
-def _operator(hub: Hub, record: OperatorRecord, owners: dict[str, str], put_aside: set[str]) -> OperatorStatus:
+def _operator(hub: Connection, record: OperatorRecord, owners: dict[str, str], put_aside: set[str]) -> OperatorStatus:
     spec = record.spec
     counted = _rows(hub.catalog, record.name)
     bounds = {one.stream: hub.log.bounds(one.stream) for one in spec.inputs}

@@ -48,12 +48,17 @@ def conform(data: Any, schema: Schema, *, where: str, first: int = 0) -> pa.Tabl
 
 def check_fits(rows: pa.RecordBatch, schema: Schema, *, where: str | None = None) -> None:
     """SchemaError unless the rows have exactly the schema's columns and no null in a required field."""
-    fitting = Fitting(where, strict=True)
     if not rows.schema.equals(schema.arrow):
-        _check_columns(rows, schema, fitting)
-    for at in schema.guarded:
-        wanted = schema.arrow.field(at)
-        _refuse_nulls(rows.column(at), wanted, wanted.name, lambda row: row, fitting)
+        _check_columns(rows, schema, Fitting(where, strict=True))
+    check_nulls(rows, schema, where=where)
+
+
+def check_nulls(rows: pa.RecordBatch, schema: Schema, *, where: str | None = None) -> None:
+    """SchemaError for a null in a required field of rows that have the schema's columns."""
+    for at, wanted, nested in schema.guarded:
+        column = rows.column(at)
+        if nested or column.null_count:
+            _refuse_nulls(column, wanted, wanted.name, lambda row: row, Fitting(where, strict=True))
 
 
 def _check_columns(rows: pa.RecordBatch, schema: Schema, fitting: Fitting) -> None:

@@ -139,6 +139,8 @@ class PartitionReader:
         read = set(self._wanted) | ({stream.time} if stream.time else set())
         self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
         self._codecs: dict[int, Codec] = {}
+        #: Schemas whose batches are as the reader wants them already.
+        self._as_read: set[int] = set()
 
     def fetch(self, max_bytes: int = 4 << 20, *, until: int | None = None) -> list[Arrived]:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
@@ -309,7 +311,7 @@ class PartitionReader:
                 raise Corrupt(
                     "A message without a value",
                     where=self.stream.name,
-                    fix="Only tables may hold such messages (a removed key).",
+                    fix="Other systems remove a key of a table so; here a row has to say it, in a column of its own.",
                 )
             parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
         if len(parts) == 1:
@@ -319,7 +321,8 @@ class PartitionReader:
     def _projected(self, schema_id: int, values: Sequence[bytes], offsets: Sequence[int]) -> pa.RecordBatch:
         """The rows in these values, through the reader's schema. Corrupt, which names the offset where it can."""
         try:
-            return project(self._codec(schema_id).decode(values), self._reader)
+            rows = self._codec(schema_id).decode(values)
+            return rows if schema_id in self._as_read else project(rows, self._reader)
         except Undecodable as error:
             offset = offsets[error.index]
             raise Corrupt(error.what, where=f"offset {offset}" if len(offsets) > 1 else None, fix=error.fix) from error
@@ -365,6 +368,8 @@ class PartitionReader:
         if known is None:
             schema = self._schemas(schema_id) if schema_id else self.stream.schema
             known = self._codecs[schema_id] = codec(self.stream.codec, schema, schema_id)
+            if not self.stream.row_coded and schema.arrow.equals(self._reader):
+                self._as_read.add(schema_id)
         return known
 
 

@@ -92,9 +92,13 @@ class Schema:
         return hashlib.sha256(orjson.dumps(bare)).hexdigest()
 
     @cached_property
-    def guarded(self) -> tuple[int, ...]:
-        """Positions of the fields that are required or have required fields inside."""
-        return tuple(at for at, field in enumerate(self.arrow) if not nullable_throughout(field))
+    def guarded(self) -> tuple[tuple[int, pa.Field, bool], ...]:
+        """The fields that are required or have required fields inside: position, field, and whether they are nested."""
+        return tuple(
+            (at, field, pa.types.is_nested(field.type))
+            for at, field in enumerate(self.arrow)
+            if not nullable_throughout(field)
+        )
 
     @property
     def names(self) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headwater.hub import Hub
     from headwater.status import OperatorStatus, StreamStatus, TaskStatus
     from operators.engines.embedded import RunReport
-    from operators.execution.replay import Comparison, ReplayReport
+    from operators.execution.replay import Comparison, Replayed
 
 PANEL = "Run"
 TERMINATED = 143
@@ -153,13 +153,11 @@ def replay(
     from headwater.cli.load import load_pipeline
     from headwater.cli.times import parse_time
     from operators.execution.replay import CannotReplay
-    from operators.execution.replay import replay as replayed
 
     loaded = load_pipeline(pipeline)
     hub = session.hub()
-    plan = hub.plan(loaded)
     first, last = parse_time(start, hub.clock()), parse_time(end, hub.clock())
-    report = replayed(plan, hub.context(plan), operator, first=first, end=last)
+    report = hub.replay(loaded, operator, first=first, end=last)
     if not report.transactions:
         raise CannotReplay(
             "There is no transaction to replay", where=operator, fix="Run the pipeline first, or widen --from and --to."
@@ -326,7 +324,7 @@ def _stream_json(one: StreamStatus) -> dict[str, Any]:
     return {**asdict(one), "appended_at": moment(one.appended_at)}
 
 
-def _show_replay(session: Session, report: ReplayReport) -> None:
+def _show_replay(session: Session, report: Replayed) -> None:
     from headwater.cli.output import counted
 
     out = session.out

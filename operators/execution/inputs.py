@@ -104,16 +104,13 @@ class Inputs:
                 followers[writer] = ProgressReader(self._log, *task_of(writer))
             follow.append(followers[writer])
         outside = writers is None
-        columns = list(given.reads)
-        if outside and given.mode == "partitioned":
-            columns += [name for name in given.stream.key if name not in columns]
         reader = PartitionReader(
             self._log,
             given.stream,
             partition,
             self._schemas,
             position=min(channel.position for channel in channels),
-            columns=columns,
+            columns=columns_of(given, outside=outside),
             outside=outside,
             watermark=channels[0].outside[0] if outside else BEGINNING,
             seen=channels[0].outside[1] if outside else BEGINNING,
@@ -229,21 +226,30 @@ class Inputs:
                 found.append([*channel.id, position, channel.key, *channel.outside])
         return found
 
-    def misplaced(self, id: ChannelId, batch: Arrived) -> Misplaced | None:
-        """What is wrong if rows of an outside stream lie in another partition than the one of their key."""
-        given = self._node.inputs[id.input]
-        stream = given.stream
-        if id.writer or given.mode != "partitioned" or not stream.key or not batch.rows.num_rows:
-            return None
-        belongs = partitions_of(batch.rows, stream.key, stream.partitions)
-        wrong = np.flatnonzero(belongs != id.partition)
-        if not len(wrong):
-            return None
-        row = int(wrong[0])
-        key = {name: batch.rows.column(name)[row].as_py() for name in stream.key}
-        return Misplaced(
-            f"{len(wrong)} rows lie in partition {id.partition}, the first (key {key}) belongs to {belongs[row]}",
-            where=f"{stream.name} {batch.partition}:{batch.first}",
-            fix="Publish with Kafka's default partitioner (murmur2 over the key bytes), or read the stream through "
-            "hw.repartition. The rows stay in the log.",
-        )
+
+def columns_of(given: Input, *, outside: bool) -> list[str]:
+    """The columns that are read of an input: those that the step is handed, and the key where rows of an outside stream
+    may lie in another partition than theirs."""
+    columns = list(given.reads)
+    if outside and given.mode == "partitioned":
+        columns += [name for name in given.stream.key if name not in columns]
+    return columns
+
+
+def misplaced(given: Input, batch: Arrived) -> Misplaced | None:
+    """What is wrong if rows of an outside stream lie in another partition than the one of their key."""
+    stream = given.stream
+    if batch.writer or given.mode != "partitioned" or not stream.key or not batch.rows.num_rows:
+        return None
+    belongs = partitions_of(batch.rows, stream.key, stream.partitions)
+    wrong = np.flatnonzero(belongs != batch.partition)
+    if not len(wrong):
+        return None
+    row = int(wrong[0])
+    key = {name: batch.rows.column(name)[row].as_py() for name in stream.key}
+    return Misplaced(
+        f"{len(wrong)} rows lie in partition {batch.partition}, the first (key {key}) belongs to {belongs[row]}",
+        where=f"{stream.name} {batch.partition}:{batch.first}",
+        fix="Publish with Kafka's default partitioner (murmur2 over the key bytes), or read the stream through "
+        "hw.repartition. The rows stay in the log.",
+    )

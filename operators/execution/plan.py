@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from catalog.errors import HeadwaterError
@@ -35,7 +36,7 @@ class Node:
     #: The operator's inputs with the streams that it only names (`hw.later`).
     resolved: tuple[Input, ...] | None = None
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Input, ...]:
         if self.resolved is not None:
             return self.resolved

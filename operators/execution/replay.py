@@ -9,15 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.errors import StepFailed
 from operators.execution.digest import digest_rows
 from operators.execution.emit import fitted
+from operators.execution.failure import Failure, failed_output, may_be_quarantined
+from operators.execution.inputs import columns_of, misplaced
 from operators.execution.merge import effect_of
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, decode_all, progress_topic, task_name
 from operators.execution.snapshots import read_snapshot
 from operators.execution.state import State
-from operators.execution.task import Context
-from operators.operator import Batch, Output, tick_at
+from operators.execution.task import Context, handed
+from operators.operator import Batch, Input, Output, tick_at
 from streams.keys import split
 from streams.message import BEGINNING, TASK, header
 from streams.read import Arrived, PartitionReader
@@ -59,7 +62,7 @@ class Comparison:
 
 
 @dataclass
-class ReplayReport:
+class Replayed:
     """What a replay found: the operator versions that wrote the range, the one that replayed it, and a comparison for
     each output partition and task."""
 
@@ -80,19 +83,20 @@ class ReplayReport:
 
 def replay(
     plan: Plan, context: Context, operator: str, *, first: int | None = None, end: int | None = None
-) -> ReplayReport:
+) -> Replayed:
     """Step through the recorded order of all tasks of an operator, from the beginning or the newest earlier snapshot of
     its state, and compare what comes out of the transactions committed from `first` to before `end`
     (microseconds) with what lies in the log.
 
     Nothing is written. Output of transactions before `first` is made and thrown away, as state has to be made. The
-    operator is the plan's, so a changed one is found. CannotReplay names what is gone from the log.
+    operator is the plan's, so a changed one is found. CannotReplay names what is gone from the log, StepFailed the
+    batch on which the operator fails now, unless failed batches are listed.
     """
     node = plan.nodes.get(operator)
     if node is None or node.operator is None:
         known = ", ".join(sorted(name for name, one in plan.nodes.items() if one.operator is not None))
         raise CannotReplay("There is no such operator in the pipeline", where=operator, fix=f"It has {known}.")
-    report = ReplayReport(operator, [], node.operator.version, 0)
+    report = Replayed(operator, [], node.operator.version, 0)
     versions: dict[str, None] = {}
     for number in range(node.tasks):
         task = _TaskReplay(node, number, plan, context)
@@ -186,16 +190,43 @@ class _TaskReplay:
         for entry in progress.order:
             if entry[0] < 0:
                 self._clock = max(self._clock, entry[1])
-                batch = tick_at(self._clock)
+                made += self._ticked()
             else:
-                arrived = self._arrived(*entry)
-                if not arrived.rows.num_rows:
-                    continue
-                stream = self._node.inputs[entry[0]].stream.name
-                batch = Batch(stream, arrived.rows, arrived.addresses, arrived.times, self._clock, arrived.late)
-            for output in self._operator.step(batch, self._state):
-                made += self._placed(output)
+                made += self._taken(self._node.inputs[entry[0]], self._arrived(*entry))
         return made
+
+    def _ticked(self) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
+        try:
+            return self._step(tick_at(self._clock))
+        except Exception as error:
+            raise self._fails_now(Failure.at_tick(self._node.name, self.name, error)) from error
+
+    def _taken(self, given: Input, arrived: Arrived) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
+        """What a batch makes; a batch that cannot be taken is listed where that was asked for, as it was then."""
+        if arrived.failure is None and not arrived.rows.num_rows:
+            return []
+        problem: Exception | None = arrived.failure or misplaced(given, arrived)
+        if problem is None:
+            mark = self._state.mark()
+            try:
+                return self._step(handed(given, arrived, self._clock))
+            except Exception as error:
+                self._state.reset(mark)
+                problem = error
+        failure = Failure.at_batch(self._node.name, arrived, problem)
+        if self._node.failed is None or not may_be_quarantined(problem):
+            raise self._fails_now(failure) from problem
+        return self._placed(failed_output(self._node.failed, failure, arrived))
+
+    def _step(self, batch: Batch) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
+        return [placed for output in self._operator.step(batch, self._state) for placed in self._placed(output)]
+
+    def _fails_now(self, failure: Failure) -> StepFailed:
+        return StepFailed(
+            failure.what,
+            where=failure.where,
+            fix="The operator as it is now fails where it did not then: mend it and replay again.",
+        )
 
     def written(self, progress: Progress) -> Iterator[tuple[tuple[str, int], pa.RecordBatch]]:
         """What the transaction wrote to the operator's outputs, as it lies in the log."""
@@ -221,14 +252,15 @@ class _TaskReplay:
         recorded = self._recorded.get((index, partition))
         if recorded is None:
             self._refuse_gone(given.stream.name, partition, first)
+            outside = self._plan.writers(given.stream.name, partition) is None
             start, watermark, seen = self._starts.get((index, partition), (0, BEGINNING, BEGINNING))
             reader = PartitionReader(
                 self._context.log,
                 given.stream,
                 partition,
                 self._context.schema,
-                columns=list(given.reads),
-                outside=self._plan.writers(given.stream.name, partition) is None,
+                columns=columns_of(given, outside=outside),
+                outside=outside,
                 position=start,
                 watermark=watermark,
                 seen=seen,

@@ -11,7 +11,7 @@ from catalog.errors import HeadwaterError
 from operators.errors import StepFailed
 from operators.execution.emit import Emission, appenders_for, made_ranges
 from operators.execution.failure import Failure, failed_output, may_be_quarantined
-from operators.execution.inputs import Inputs
+from operators.execution.inputs import Inputs, misplaced
 from operators.execution.merge import Taken
 from operators.execution.plan import Node, Plan
 from operators.execution.progress import (
@@ -26,10 +26,10 @@ from operators.execution.snapshots import EVERY, write_snapshot
 from operators.execution.state import State
 from operators.execution.together import steps_of
 from operators.execution.transaction import Transaction
-from operators.operator import Batch, Operator, Output, tick_at
+from operators.operator import Batch, Input, Operator, Output, tick_at
 from streams.log.protocol import Log, Writer
 from streams.message import BEGINNING, END
-from streams.read import OnGap
+from streams.read import Arrived, OnGap
 from streams.schema import Schema
 from streams.staging import Staging
 
@@ -62,6 +62,13 @@ class Context:
     parents: bool = True
     snapshot_every: int = EVERY
     on_gap: OnGap = "stop"
+
+
+def handed(given: Input, batch: Arrived, clock: int) -> Batch:
+    """What a step is given of a batch: the columns that its input declares."""
+    names = list(given.reads)
+    rows = batch.rows if batch.rows.schema.names == names else batch.rows.select(names)
+    return Batch(given.stream.name, rows, batch.addresses, batch.times, clock, batch.late)
 
 
 class Task:
@@ -262,8 +269,7 @@ class Task:
         assert batch is not None
         assert channel is not None
         given = self.node.inputs[channel.id.input]
-        rows = batch.rows if batch.rows.schema.names == list(given.reads) else batch.rows.select(list(given.reads))
-        return Batch(given.stream.name, rows, batch.addresses, batch.times, taken.clock, batch.late)
+        return handed(given, batch, taken.clock)
 
     def _take(self, taken: Taken) -> None:
         batch = taken.batch
@@ -289,7 +295,7 @@ class Task:
     def _misplaced(self, taken: Taken) -> HeadwaterError | None:
         assert taken.batch is not None
         assert taken.channel is not None
-        return self._inputs.misplaced(taken.channel.id, taken.batch)
+        return misplaced(self.operator.inputs[taken.channel.id.input], taken.batch)
 
     def _tick(self, clock: int) -> None:
         try:

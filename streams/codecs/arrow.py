@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from streams.codecs.undecodable import UNREADABLE, Undecodable
-from streams.conform import check_fits
+from streams.conform import check_fits, check_nulls
 from streams.log.protocol import Corrupt
 from streams.schema import Schema
 
@@ -55,7 +55,7 @@ class ArrowCodec:
             rows = pa.ipc.read_record_batch(body, self.schema.arrow)
             # A checksum proves nothing about who wrote it: offsets that point outside would crash the process.
             rows.validate(full=True)
-            check_fits(rows, self.schema)
+            check_nulls(rows, self.schema)
         except (*UNREADABLE, OSError) as error:
             raise Undecodable(self.name, 0, 1, str(error)) from error
         return rows

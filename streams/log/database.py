@@ -15,6 +15,7 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from catalog.forks import Gate, close_at_forks
 from streams.log.explain import busy, explained, is_busy
 from streams.log.layout import PAGE, is_fresh, lay_out
 from streams.log.line import Line
@@ -31,7 +32,8 @@ class Database:
     """One log file as seen by one process, safe for many threads.
 
     Readers take a connection from a pool for the length of one call. Writes go over one connection, one transaction
-    at a time; threads and processes take turns. After a fork the child opens its own connections.
+    at a time; threads and processes take turns. While the process forks no connection is open; parent and child then
+    open their own.
     """
 
     def __init__(self, path: Path | str, *, synchronous: Synchronous, busy_timeout: float) -> None:
@@ -43,15 +45,17 @@ class Database:
         self.busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._closed = False
+        self._watches = 0
         self._opened = _Opened(self.path)
         self._inherited: list[_Opened] = []
+        close_at_forks(self)
         self._prepare()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for reads that finish before it is given back."""
         opened = self._here()
-        with self.explaining():
+        with opened.gate.entered(), self.explaining():
             try:
                 connection = opened.idle.pop()
             except IndexError:
@@ -69,8 +73,8 @@ class Database:
     @contextmanager
     def scratch(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for reads and temporary tables, which lie on disk."""
-        self._here()
-        with self.explaining():
+        opened = self._here()
+        with opened.gate.entered(), self.explaining():
             connection = self._connect()
             try:
                 yield connection
@@ -93,6 +97,7 @@ class Database:
         transaction = Transaction(self, task)
         with transaction.lock:
             self._take_turn(opened, transaction, deadline)
+            opened.gate.enter(transaction.thread)
             try:
                 with self.explaining(writing=True):
                     transaction.connection = self._writable(opened, durable)
@@ -118,6 +123,7 @@ class Database:
     def ended(self, transaction: Transaction, *, committed: bool) -> None:
         """The transaction is over, the next one may begin."""
         opened = self._opened
+        opened.gate.leave(transaction.thread)
         with opened.turn:
             if committed:
                 opened.unsettled += transaction.written + _TRANSACTION_BYTES
@@ -128,11 +134,13 @@ class Database:
     def version(self) -> int:
         """A number that differs whenever something was committed by anyone in between."""
         opened = self._here()
-        with opened.watching, self.explaining():
+        with opened.gate.entered(), opened.watching, self.explaining():
             if opened.watch is None:
                 opened.watch = self._connect()
+                self._watches += 1
             (version,) = opened.watch.execute("PRAGMA data_version").fetchone()
-        return (len(self._inherited) << 40) + version
+            # The numbers of one connection say nothing about those of another.
+            return (self._watches << 40) + version
 
     def doze(self, seconds: float) -> None:
         """Sleep, but not beyond a commit of this process."""
@@ -147,12 +155,20 @@ class Database:
             if opened.current is not None:
                 opened.current.rollback()
             self._closed = True
-            with opened.watching:
-                for connection in (*opened.idle, opened.write, opened.watch):
-                    if connection is not None:
-                        connection.close()
+            opened.close()
             opened.line.close()
         self._closed = True
+
+    def before_fork(self) -> None:
+        """Close every connection, after waiting for those in use."""
+        opened = self._opened
+        if opened.pid == os.getpid() and opened.gate.shut():
+            opened.close()
+
+    def after_fork(self) -> None:
+        """Connections may be opened again."""
+        if self._opened.pid == os.getpid():
+            self._opened.gate.reopen()
 
     @contextmanager
     def explaining(self, *, writing: bool = False) -> Iterator[None]:
@@ -316,7 +332,16 @@ class _Opened:
     turn: threading.Condition = field(default_factory=threading.Condition)
     current: Transaction | None = None
     unsettled: int = 0
+    gate: Gate = field(default_factory=Gate)
     line: Line = field(init=False)
 
     def __post_init__(self, path: Path) -> None:
         self.line = Line(path)
+
+    def close(self) -> None:
+        with self.watching:
+            for connection in (*self.idle, self.write, self.watch):
+                if connection is not None:
+                    connection.close()
+            self.idle.clear()
+            self.write = self.watch = self.durable = None

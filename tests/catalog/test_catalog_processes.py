@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -108,3 +110,42 @@ def test_threads_may_share_a_catalog(
     for thread in threads:
         thread.join()
     assert catalog.stream("plant.valid").spec.tags == tuple(f"tag-{number}" for number in range(8))
+
+
+OUTLIVE = """
+import os, sys
+from catalog import *
+catalog = Catalog(sys.argv[1])
+catalog.register_stream(StreamSpec("s", (FieldSpec("a", "int64"),), "a", "a"), compatible=lambda old, new: [])
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+    os._exit(0)
+for tag in ("one", "two"):
+    catalog.tag("s", tag)
+    print(os.getpid(), flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_child_that_outlives_its_parent_loses_nothing(url: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OUTLIVE, url], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    try:
+        for _ in range(2):
+            with Catalog(url) as catalog:
+                assert catalog.stream("s").spec.tags == ("one",)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == f"{child}\n"
+        with Catalog(url) as catalog:
+            assert catalog.stream("s").spec.tags == ("one", "two")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.communicate()

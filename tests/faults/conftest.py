@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -19,9 +16,12 @@ import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
+from streams.append import Appender
+from streams.keys import partitions_of
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
-JOB = Path(__file__).with_name("loop_job.py")
 
 
 @dataclass
@@ -86,6 +86,21 @@ class Plant:
         """The partition with most messages, and an offset in its middle."""
         ends = [end for _, end in self.hub.log.bounds(stream)]
         return ends.index(max(ends)), max(ends) // 2
+
+    def partition_of(self, row: dict[str, Any]) -> int:
+        """The partition in which a reading belongs."""
+        stream = self.hub.stream("plant.readings")
+        rows = pa.RecordBatch.from_pylist([row], schema=stream.schema.arrow)
+        return int(partitions_of(rows, stream.key, stream.partitions)[0])
+
+    def append(self, partition: int, rows: list[dict[str, Any]], *, schema_id: int | None = None) -> None:
+        """Append readings by hand to a partition, as a program of somebody else would."""
+        stream = self.hub.stream("plant.readings")
+        known = self.hub.catalog.stream(stream.name).schema_id
+        batch = pa.RecordBatch.from_pylist(rows, schema=stream.schema.arrow)
+        with self.hub.log.writer("elsewhere/0") as writer:
+            Appender(writer, stream, schema_id or known, producer="service:elsewhere").append(partition, batch)
+            writer.commit()
 
     def bounds(self) -> dict[str, list[tuple[int, int]]]:
         """Where every topic begins and ends, but those of the catalog."""
@@ -163,19 +178,7 @@ def undisturbed(tmp_path: Path) -> Iterator[Plant]:
 
 
 @pytest.fixture(scope="session")
-def loop_job() -> ModuleType:
-    """The job with a loop, joins and quarantine: see loop_job.py."""
-    spec = importlib.util.spec_from_file_location("loop_job", JOB)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["loop_job"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def looped(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def looped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """The loop job over 1,500 rows, undisturbed. Nobody changes it."""
     made = Plant(tmp_path_factory.mktemp("looped"))
     made.run(loop_job.build(1500))
@@ -184,12 +187,12 @@ def looped(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
-def filled(loop_job: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The digests of a plant that was filled and run, undisturbed."""
     made = Plant(tmp_path_factory.mktemp("filled"))
     made.fill()
     made.run(made.pipeline())
-    yield loop_job.digests(made.hub, made.pipeline())
+    yield digests(made.hub, made.pipeline())
     made.hub.close()
 
 

@@ -1,11 +1,7 @@
-"""A job with a loop, joins that hold rows, and quarantine: what is killed and must come out the same.
-
-python loop_job.py WORKSPACE WORKERS
-"""
+"""A job with a loop, joins that hold rows, and quarantine: what is killed and must come out the same."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,8 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import headwater as hw
-from operators.execution.digest import digest_state, digest_stream
-from operators.execution.restore import restored_state
 from operators.execution.state import State
 from operators.operator import Batch, Derived, Input, Output
 from streams.message import END
@@ -134,20 +128,3 @@ def build(count: int = 6000, partitions: int = 4, function: Any = hotter, **opti
     p.add(Learner("plant.level", warm, alarms, level, None))
     p.add(Learner("plant.alarms", level, None, alarms, 18.5))
     return p
-
-
-def digests(hub: hw.Hub, pipeline: hw.Pipeline) -> dict[str, Any]:
-    """Digests of all streams and states of a pipeline."""
-    found: dict[str, Any] = {}
-    for stream in pipeline.streams.values():
-        found[stream.name] = digest_stream(hub.log, stream, hub.schema)
-    for node in pipeline.nodes.values():
-        if node.operator is not None:
-            for number in range(node.tasks):
-                found[f"state {node.name}/{number}"] = digest_state(restored_state(hub.log, node.name, number))
-    return found
-
-
-if __name__ == "__main__":
-    with hw.connect(sys.argv[1]) as hub:
-        hub.run(build(), until="caught-up", workers=int(sys.argv[2]))

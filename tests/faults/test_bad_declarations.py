@@ -101,6 +101,32 @@ def test_a_bad_contract_is_refused_with_file_and_place(plant, tmp_path, change, 
     assert plant.hub.publish("plant.readings", [{"sensor": "s1", "celsius": 1.0}]) == 1
 
 
+def test_a_contract_that_is_broken_later_takes_nothing_away(plant, tmp_path):
+    path = tmp_path / "readings.odcs.yaml"
+
+    def pipeline() -> hw.Pipeline:
+        p = hw.Pipeline("plant")
+        p.clean(p.stream("readings", contract=path, key="sensor"), to="valid")
+        return p
+
+    path.write_text(CONTRACT)
+    plant.hub.register(pipeline())
+    plant.hub.publish("plant.readings", [{"sensor": "s1", "celsius": 1.0}])
+    plant.run(pipeline())
+    known, bounds = plant.hub.catalog.dump(), plant.bounds()
+    path.write_text(CONTRACT.replace("- name: celsius", "- name: celsius: 1"))
+    assert "not valid YAML" in refused(hw.ContractError, pipeline)
+    assert plant.hub.publish("plant.readings", [{"sensor": "s2", "celsius": 2.0}]) == 1
+    assert plant.count("plant.readings") == 2
+    assert plant.hub.catalog.dump() == known
+    assert {name: ends for name, ends in plant.bounds().items() if name != "plant.readings"} == {
+        name: ends for name, ends in bounds.items() if name != "plant.readings"
+    }
+    path.write_text(CONTRACT)
+    plant.run(pipeline())
+    assert plant.count("plant.valid") == 2
+
+
 def test_a_contract_file_that_is_not_there_is_named(tmp_path):
     p = hw.Pipeline("plant")
     message = refused(hw.ContractError, lambda: p.stream("readings", contract=tmp_path / "gone.yaml"))

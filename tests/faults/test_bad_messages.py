@@ -10,11 +10,10 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from streams.append import Appender
 from streams.codecs import codec as codec_of
-from streams.keys import partitions_of
 from streams.log import Corrupt
 from streams.message import SCHEMA, pack_int
+from tests.faults.facts import digests
 
 FAR = datetime(2999, 1, 1, tzinfo=UTC)
 
@@ -28,26 +27,9 @@ def fill(plant, rows, **options) -> hw.Pipeline:
     return pipeline
 
 
-def append(plant, partition: int, rows: list[dict], *, schema_id: int | None = None) -> None:
-    """Append rows by hand to a partition of the readings, as a producer of somebody else would."""
-    hub = plant.hub
-    stream = hub.stream("plant.readings")
-    known = hub.catalog.stream("plant.readings").schema_id
-    with hub.log.writer("elsewhere/0") as writer:
-        batch = pa.RecordBatch.from_pylist(rows, schema=stream.schema.arrow)
-        Appender(writer, stream, schema_id or known, producer="service:elsewhere").append(partition, batch)
-        writer.commit()
-
-
-def partition_of(plant, rows: list[dict]) -> int:
-    stream = plant.hub.stream("plant.readings")
-    batch = pa.RecordBatch.from_pylist(rows, schema=stream.schema.arrow)
-    return int(partitions_of(batch, stream.key, stream.partitions)[0])
-
-
 @pytest.mark.parametrize("codec", ["arrow", "avro", "json"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbed, rows, loop_job, codec, workers):
+def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbed, rows, codec, workers):
     pipeline = fill(plant, rows, codec=codec)
     undisturbed.run(fill(undisturbed, rows, codec=codec))
     partition, offset = plant.busiest("plant.readings")
@@ -69,7 +51,7 @@ def test_a_damaged_message_stops_its_task_until_it_is_restored(plant, undisturbe
 
     plant.restore("plant.readings", partition, offset, before)
     plant.run(pipeline, workers=workers)
-    assert loop_job.digests(plant.hub, pipeline) == loop_job.digests(undisturbed.hub, pipeline)
+    assert digests(plant.hub, pipeline) == digests(undisturbed.hub, pipeline)
 
 
 def test_a_failed_run_can_be_tried_any_number_of_times(plant, rows):
@@ -105,10 +87,40 @@ def test_reading_a_damaged_message_says_where_it_lies_and_the_rest_can_be_read(p
     assert len(plant.hub.read("plant.readings", ranges={partition: (0, offset)}))
 
 
+FOREIGN = {
+    b'{"sensor": "s0", "at": "2024-03-01T00:00:00Z", "celsius": 1.0': "Missing a comma",
+    b'{"sensor": "s0", "celsius": 1.0}': "required field is null [field 'at'",
+    b'{"sensor": "s0", "at": "2024-03-01T00:00:00Z", "celsius": "warm"}': "celsius) changed from number to string",
+    b"null": "it is null",
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN, ids=["no JSON", "no event time", "text for a number", "null"])
+def test_a_foreign_message_that_is_no_row_stops_its_task(plant, rows, value):
+    pipeline = fill(plant, rows, codec="json")
+    good = plant.partition_of(rows(0, 1)[0])
+    end = plant.hub.log.bounds("plant.readings")[good][1]
+    with plant.hub.log.writer("elsewhere/0") as writer:
+        writer.append("plant.readings", good, [b"s0"], [value], ())
+        writer.commit()
+    plant.hub.publish("plant.readings", rows(300))
+    failed = plant.fails(pipeline)
+    assert list(failed.failed) == [f"plant.valid/{good}"]
+    assert f"plant.readings {good}:{end}" in str(failed)
+    assert FOREIGN[value] in str(failed)
+    assert "on_error='quarantine'" in str(failed)
+    assert plant.hub.log.bounds("plant.readings")[good][1] > end + 1
+
+    plant.run(plant.pipeline(codec="json", on_error="quarantine"))
+    (listed,) = plant.hub.read("plant.valid.failed")
+    assert (listed["partition"], listed["first"], listed["end"]) == (good, end, end + 1)
+    assert plant.count("plant.warm") == 400
+
+
 def test_rows_in_the_wrong_partition_stop_the_task_that_finds_them(plant, rows):
     pipeline = fill(plant, rows)
-    wrong = (partition_of(plant, rows(0, 1)) + 1) % 4
-    append(plant, wrong, rows(300, 1, sensor="s0"))
+    wrong = (plant.partition_of(rows(0, 1)[0]) + 1) % 4
+    plant.append(wrong, rows(300, 1, sensor="s0"))
     end = plant.hub.log.bounds("plant.readings")[wrong][1]
     failed = plant.fails(pipeline)
     assert list(failed.failed) == [f"plant.valid/{wrong}"]
@@ -120,8 +132,8 @@ def test_rows_in_the_wrong_partition_stop_the_task_that_finds_them(plant, rows):
 
 def test_rows_in_the_wrong_partition_among_others_are_not_missed(plant, rows):
     pipeline = fill(plant, rows)
-    wrong = (partition_of(plant, rows(0, 1)) + 1) % 4
-    append(plant, wrong, rows(300, 1, sensor="s0"))
+    wrong = (plant.partition_of(rows(0, 1)[0]) + 1) % 4
+    plant.append(wrong, rows(300, 1, sensor="s0"))
     for first in (400, 500):
         plant.hub.publish("plant.readings", rows(first))
     assert list(plant.fails(pipeline).failed) == [f"plant.valid/{wrong}"]
@@ -130,8 +142,8 @@ def test_rows_in_the_wrong_partition_among_others_are_not_missed(plant, rows):
 
 def test_rows_in_the_wrong_partition_are_listed_where_that_was_asked_for(plant, rows):
     pipeline = fill(plant, rows, on_error="quarantine")
-    wrong = (partition_of(plant, rows(0, 1)) + 1) % 4
-    append(plant, wrong, rows(300, 1, sensor="s0"))
+    wrong = (plant.partition_of(rows(0, 1)[0]) + 1) % 4
+    plant.append(wrong, rows(300, 1, sensor="s0"))
     plant.hub.publish("plant.readings", rows(301, 99))
     plant.run(pipeline)
     (listed,) = plant.hub.read("plant.valid.failed")
@@ -141,8 +153,8 @@ def test_rows_in_the_wrong_partition_are_listed_where_that_was_asked_for(plant, 
 
 def test_a_message_of_an_unknown_schema_says_which(plant, rows):
     pipeline = fill(plant, rows)
-    good = partition_of(plant, rows(0, 1))
-    append(plant, good, rows(300, 1, sensor="s0"), schema_id=987_654)
+    good = plant.partition_of(rows(0, 1)[0])
+    plant.append(good, rows(300, 1, sensor="s0"), schema_id=987_654)
     failed = plant.fails(pipeline)
     assert list(failed.failed) == [f"plant.valid/{good}"]
     assert "schema 987654" in str(failed)
@@ -152,7 +164,7 @@ def test_a_message_of_another_streams_schema_says_what_does_not_fit(plant, rows)
     pipeline = fill(plant, rows)
     other = hw.Stream("plant.other", hw.Schema(pa.schema([("sensor", pa.int64()), ("at", pa.timestamp("us", "UTC"))])))
     plant.hub.register_stream(other)
-    good = partition_of(plant, rows(0, 1))
+    good = plant.partition_of(rows(0, 1)[0])
     with plant.hub.log.writer("elsewhere/0") as writer:
         theirs = plant.hub.catalog.stream("plant.other").schema_id
         value = codec_of("arrow", other.schema, theirs).encode(
@@ -170,8 +182,8 @@ def test_a_message_of_another_streams_schema_says_what_does_not_fit(plant, rows)
 @pytest.mark.parametrize("codec", ["arrow", "avro"])
 def test_a_foreign_event_time_far_in_the_future_makes_nobody_late(plant, rows, codec):
     pipeline = fill(plant, rows, codec=codec)
-    good = partition_of(plant, rows(0, 1))
-    append(plant, good, rows(300, 1, sensor="s0", at=FAR))
+    good = plant.partition_of(rows(0, 1)[0])
+    plant.append(good, rows(300, 1, sensor="s0", at=FAR))
     plant.hub.publish("plant.readings", rows(301, 99))
     plant.run(pipeline)
     assert plant.count("plant.warm") == 400
@@ -205,7 +217,7 @@ def test_a_rule_quarantines_what_a_broken_clock_stamped(plant, rows, rule):
     p.clean(raw, to="valid", expect=[rule])
     plant.hub.register(p)
     plant.hub.publish(raw, rows())
-    append(plant, partition_of(plant, rows(0, 1)), rows(0, 1, at=FAR))
+    plant.append(plant.partition_of(rows(0, 1)[0]), rows(0, 1, at=FAR))
     plant.hub.publish(raw, rows(100))
     plant.run(p)
     (bad,) = plant.hub.read("plant.valid.quarantine")

@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 import headwater as hw
 from catalog import Catalog
 from streams.log import EmbeddedLog
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 PROGRAMS = Path(__file__).parents[1] / "streams" / "log" / "programs.py"
 DAY = 86_400_000_000
@@ -60,7 +65,7 @@ def impatient(plant) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_ends_the_run_and_the_next_goes_on_when_there_is_room(plant, looped, loop_job, workers):
+def test_a_full_disk_ends_the_run_and_the_next_goes_on_when_there_is_room(plant, looped, workers):
     plant.hub.register(loop_job.build(1500))
     journal = plant.file.with_name("log.db-wal").stat().st_size
     with no_file_larger_than(journal + 1_500_000):
@@ -73,8 +78,8 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on_when_there_is_room(plant,
     assert plant.count("plant.level") < looped.count("plant.level")
 
     plant.run(loop_job.build(1500), workers=workers)
-    wanted = loop_job.digests(looped.hub, loop_job.build(1500))
-    assert loop_job.digests(plant.hub, loop_job.build(1500)) == wanted
+    wanted = digests(looped.hub, loop_job.build(1500))
+    assert digests(plant.hub, loop_job.build(1500)) == wanted
 
 
 def test_publishing_to_a_full_disk_writes_nothing_and_can_be_repeated(plant, rows):
@@ -89,10 +94,35 @@ def test_publishing_to_a_full_disk_writes_nothing_and_can_be_repeated(plant, row
     assert plant.count("plant.readings") == 50_400
 
 
+def test_a_catalog_without_room_registers_nothing_until_it_has_some(plant, rows):
+    plant.run(plant.fill())
+
+    @event.listens_for(Pool, "connect")
+    def full(connection, _) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    many = hw.Pipeline("other")
+    many.stream("wide", pa.schema([(f"field_{number}", pa.int64()) for number in range(2000)]))
+    before = plant.hub.catalog.dump()
+    try:
+        plant.hub.catalog.close()
+        with pytest.raises(hw.CatalogError, match=r"disk is full.*disk is not full"):
+            plant.hub.register(many)
+        assert plant.hub.catalog.dump() == before
+        assert plant.hub.publish("plant.readings", rows(400)) == 100
+    finally:
+        event.remove(Pool, "connect", full)
+        plant.hub.catalog.close()
+    plant.hub.register(many)
+    plant.run(plant.pipeline())
+    assert plant.count("plant.warm") == 500
+    assert len(plant.hub.stream("other.wide").schema.arrow) == 2000
+
+
 # Files that others hold
 
 
-def test_a_log_that_is_held_for_a_while_is_waited_for(plant, filled, loop_job, caplog):
+def test_a_log_that_is_held_for_a_while_is_waited_for(plant, filled, caplog):
     plant.fill()
     impatient(plant)
     holder = subprocess.Popen(
@@ -116,10 +146,10 @@ def test_a_log_that_is_held_for_a_while_is_waited_for(plant, filled, loop_job, c
     plant.run(plant.pipeline(), watch=release)
     holder.communicate()
     assert "trying again (1 of" in caplog.text
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
 
 
-def test_a_log_that_stays_held_ends_the_run_and_nothing_is_lost(plant, filled, loop_job):
+def test_a_log_that_stays_held_ends_the_run_and_nothing_is_lost(plant, filled):
     plant.fill()
     impatient(plant)
     bounds = plant.bounds()
@@ -132,7 +162,7 @@ def test_a_log_that_stays_held_ends_the_run_and_nothing_is_lost(plant, filled, l
     assert str(plant.file) in str(failed)
     assert plant.bounds() == bounds
     plant.run(plant.pipeline())
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
 
 
 def test_publishing_to_a_log_that_is_held_writes_nothing(plant, rows):
@@ -162,7 +192,7 @@ def test_a_catalog_that_is_held_lets_nothing_be_registered_or_first_published(pl
     assert len(plant.hub.lineage("plant.readings", direction="up").edges) == 1
 
 
-def test_a_catalog_that_is_held_at_the_end_of_a_run_only_lags(plant, filled, loop_job):
+def test_a_catalog_that_is_held_at_the_end_of_a_run_only_lags(plant, filled):
     plant.fill()
     impatient(plant)
     lock = sqlite3.connect(plant.workspace / "catalog.db", isolation_level=None)
@@ -173,7 +203,7 @@ def test_a_catalog_that_is_held_at_the_end_of_a_run_only_lags(plant, filled, loo
 
     with pytest.raises(hw.CatalogBehind, match=r"The run is complete, but .* hub.sync\(\)"):
         plant.run(plant.pipeline(), watch=hold)
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
     assert not plant.hub.catalog.runs("plant.warm")
     lock.execute("ROLLBACK")
     lock.close()
@@ -200,14 +230,14 @@ def test_why_a_run_failed_is_told_even_if_the_catalog_cannot_follow(plant):
     assert "The catalog does not show this run yet" in failed.__notes__[0]
 
 
-def test_another_thread_may_hold_the_log_while_a_run_waits(plant, filled, loop_job):
+def test_another_thread_may_hold_the_log_while_a_run_waits(plant, filled):
     plant.fill()
     with held(plant.file) as connection:
         timer = threading.Timer(0.5, lambda: connection.execute("ROLLBACK"))
         timer.start()
         plant.run(plant.pipeline())
         timer.join()
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
 
 
 # Retention

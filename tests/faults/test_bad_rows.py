@@ -13,6 +13,7 @@ import pytest
 import headwater as hw
 from streams.codecs import codec as codec_of
 from streams.message import SCHEMA, pack_int
+from tests.faults.facts import digests
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 NAIVE = datetime(2024, 3, 1)
@@ -218,7 +219,7 @@ def sourced(path, chunk=500) -> hw.Pipeline:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory, loop_job):
+def sound(tmp_path_factory):
     """The digests of a run over so many lines without a bad row."""
     found = {}
     for count in (2_000, 40_000):
@@ -226,7 +227,7 @@ def sound(tmp_path_factory, loop_job):
         lines(folder / "plant.csv", count, {})
         with hw.connect(folder / "workspace") as hub:
             hub.run(sourced(folder / "plant.csv"), until="caught-up")
-            found[count] = loop_job.digests(hub, sourced(folder / "plant.csv"))
+            found[count] = digests(hub, sourced(folder / "plant.csv"))
     return found
 
 
@@ -240,7 +241,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize(("bad", "workers"), [("type", 1), ("type", 2), ("key", 1), ("time", 2), ("future", 1)])
-def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, loop_job, tmp_path, bad, workers):
+def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, tmp_path, bad, workers):
     count, line, error, told = BAD_LINES[bad]
     path = tmp_path / "plant.csv"
     at = count - count // 40
@@ -256,10 +257,28 @@ def test_a_source_stops_at_a_bad_row_and_goes_on_there(plant, sound, loop_job, t
 
     lines(path, count, {})
     plant.run(sourced(path), workers=workers)
-    assert loop_job.digests(plant.hub, sourced(path)) == sound[count]
+    assert digests(plant.hub, sourced(path)) == sound[count]
 
 
-def test_a_source_for_json_writes_no_part_of_a_batch_with_nan(plant, undisturbed, rows, loop_job):
+def test_a_source_that_lacks_a_required_field_waits_until_it_has_it(plant, tmp_path):
+    path = tmp_path / "plant.csv"
+    path.write_text("sensor,at\ns1,2024-03-01T00:00:00Z\n")
+    p = hw.Pipeline("plant", owner="plant-team")
+    schema = pa.schema([pa.field("sensor", pa.string(), nullable=False), ("at", pa.timestamp("us", "UTC"))])
+    stream = p.stream("readings", schema.append(pa.field("level", pa.int64(), nullable=False)), key="sensor", time="at")
+    p.source(stream, path)
+    told = str(plant.fails(p))
+    assert "plant.readings.source" in told
+    assert "required field is missing" in told
+    assert "field 'level'" in told
+    assert "There are sensor, at." in told
+    assert plant.count("plant.readings") == 0
+    path.write_text("sensor,at,level\ns1,2024-03-01T00:00:00Z,2\n")
+    plant.run(p)
+    assert plant.count("plant.readings") == 1
+
+
+def test_a_source_for_json_writes_no_part_of_a_batch_with_nan(plant, undisturbed, rows):
     def pipeline(value: float) -> hw.Pipeline:
         p = declared("json")
         p.source(
@@ -275,7 +294,7 @@ def test_a_source_for_json_writes_no_part_of_a_batch_with_nan(plant, undisturbed
     assert "plant.loose.source" in str(failed)
     assert plant.count("plant.loose") == 60
     plant.run(pipeline(7.0))
-    assert loop_job.digests(plant.hub, pipeline(7.0)) == loop_job.digests(undisturbed.hub, pipeline(7.0))
+    assert digests(plant.hub, pipeline(7.0)) == digests(undisturbed.hub, pipeline(7.0))
 
 
 def test_a_source_without_key_writes_no_batch_of_which_a_value_cannot_be_written(plant, rows):

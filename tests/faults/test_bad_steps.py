@@ -19,6 +19,8 @@ from operators.execution.state import State
 from operators.operator import Batch, Derived, Input, Output
 from streams.message import END
 from streams.stream import Stream
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 HOT = pa.schema([("fahrenheit", pa.float64())])
 
@@ -89,7 +91,7 @@ NEVER_QUARANTINED = {
 
 
 @pytest.mark.parametrize("spoil", [*SPOILED, *NEVER_QUARANTINED], ids=lambda spoil: spoil.__name__)
-def test_a_step_that_fails_stops_its_tasks_until_it_is_mended(plant, filled, loop_job, spoil):
+def test_a_step_that_fails_stops_its_tasks_until_it_is_mended(plant, filled, spoil):
     plant.fill()
     failed = plant.fails(plant.pipeline(spoiled(spoil)))
     assert {task.split("/")[0] for task in failed.failed} == {"plant.warm"}
@@ -101,16 +103,16 @@ def test_a_step_that_fails_stops_its_tasks_until_it_is_mended(plant, filled, loo
     assert 0 < pc.max(plant.hub.read("plant.warm").table["celsius"]).as_py() < 20.0
 
     plant.run(plant.pipeline())
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
 
 
 @pytest.mark.parametrize("spoil", [raises, fewer_rows], ids=lambda spoil: spoil.__name__)
-def test_a_row_wise_step_that_fails_counts_up_to_the_batch_that_is_to_blame(plant, filled, loop_job, spoil):
+def test_a_row_wise_step_that_fails_counts_up_to_the_batch_that_is_to_blame(plant, filled, spoil):
     plant.fill()
     plant.fails(plant.pipeline(spoiled(spoil), row_wise=True))
     assert 0 < pc.max(plant.hub.read("plant.warm").table["celsius"]).as_py() < 20.0
     plant.run(plant.pipeline(row_wise=True))
-    assert loop_job.digests(plant.hub, plant.pipeline()) == filled
+    assert digests(plant.hub, plant.pipeline()) == filled
 
 
 @pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
@@ -190,7 +192,7 @@ def failing_at(job, placed: pa.Table) -> Callable[[pa.RecordBatch], Any]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_nothing_goes_past_a_task_that_failed(plant, looped, loop_job, workers):
+def test_nothing_goes_past_a_task_that_failed(plant, looped, workers):
     """The loop behind it depends on the order of its input: it must wait, and come out as if nothing had been."""
     function = failing_at(loop_job, looped.hub.read("plant.placed").table)
     failed = plant.fails(loop_job.build(1500, function=function), workers=workers)
@@ -200,8 +202,8 @@ def test_nothing_goes_past_a_task_that_failed(plant, looped, loop_job, workers):
     assert 0 < plant.count("plant.level") < looped.count("plant.level")
 
     plant.run(loop_job.build(1500), workers=workers)
-    wanted = loop_job.digests(looped.hub, loop_job.build(1500))
-    assert loop_job.digests(plant.hub, loop_job.build(1500)) == wanted
+    wanted = digests(looped.hub, loop_job.build(1500))
+    assert digests(plant.hub, loop_job.build(1500)) == wanted
 
 
 # Operators of one's own
@@ -302,7 +304,7 @@ BAD_OUTPUTS = {
 
 
 @pytest.mark.parametrize("bad", BAD_OUTPUTS)
-def test_an_output_that_does_not_fit_takes_the_whole_step_with_it(plant, undisturbed, rows, loop_job, bad):
+def test_an_output_that_does_not_fit_takes_the_whole_step_with_it(plant, undisturbed, rows, bad):
     make, told = BAD_OUTPUTS[bad]
 
     def pipeline(write: Any = None) -> hw.Pipeline:
@@ -316,7 +318,7 @@ def test_an_output_that_does_not_fit_takes_the_whole_step_with_it(plant, undistu
     assert told in str(failed)
     assert 0 < max(plant.hub.read("plant.counts").table["count"].to_pylist()) <= 200
     plant.run(pipeline())
-    assert loop_job.digests(plant.hub, pipeline()) == loop_job.digests(undisturbed.hub, pipeline())
+    assert digests(plant.hub, pipeline()) == digests(undisturbed.hub, pipeline())
 
 
 def test_a_state_value_that_cannot_be_stored_is_named(plant, rows):
@@ -379,7 +381,7 @@ class Ticking(Counting):
 
 
 @pytest.mark.parametrize("broken_from", [1_709_258_400_000_000, END], ids=["in the middle", "at the end"])
-def test_a_step_that_fails_at_a_tick_gets_the_same_tick_again(plant, undisturbed, rows, loop_job, broken_from):
+def test_a_step_that_fails_at_a_tick_gets_the_same_tick_again(plant, undisturbed, rows, broken_from):
     def pipeline(**options: Any) -> hw.Pipeline:
         p = counting(kind=Ticking, tick=3_600_000_000, **options)
         p.source(p.streams["plant.readings"], pa.Table.from_pylist(rows(0, 500), schema=READING), chunk=10)
@@ -392,7 +394,7 @@ def test_a_step_that_fails_at_a_tick_gets_the_same_tick_again(plant, undisturbed
     ticked = undisturbed.count("plant.counts")
     assert plant.count("plant.counts") < ticked or broken_from == END
     plant.run(pipeline())
-    assert loop_job.digests(plant.hub, pipeline()) == loop_job.digests(undisturbed.hub, pipeline())
+    assert digests(plant.hub, pipeline()) == digests(undisturbed.hub, pipeline())
 
 
 # Processes
@@ -411,7 +413,7 @@ def test_a_step_that_ends_its_process_ends_the_run_after_some_tries(plant, rows)
     assert plant.count("plant.warm") == 400
 
 
-def test_an_interrupted_run_says_so_and_the_next_goes_on(plant, looped, loop_job):
+def test_an_interrupted_run_says_so_and_the_next_goes_on(plant, looped):
     passes = []
 
     def interrupt() -> None:
@@ -423,8 +425,8 @@ def test_an_interrupted_run_says_so_and_the_next_goes_on(plant, looped, loop_job
     assert report.interrupted
     assert plant.count("plant.warm") < 1500
     assert not plant.run(loop_job.build(1500)).interrupted
-    wanted = loop_job.digests(looped.hub, loop_job.build(1500))
-    assert loop_job.digests(plant.hub, loop_job.build(1500)) == wanted
+    wanted = digests(looped.hub, loop_job.build(1500))
+    assert digests(plant.hub, loop_job.build(1500)) == wanted
 
 
 def test_a_run_for_ever_ends_when_no_task_is_left(plant, rows):

@@ -156,6 +156,14 @@ def test_replay_finds_a_changed_operator_with_its_first_differing_row(plant: Pla
     assert "fahrenheit\t15.98\t16.98" in out
 
 
+def test_replay_of_a_function_that_raises_now_names_the_place(plant: Plant) -> None:
+    plant.change("    return pa.record_batch", "    assert batch.num_rows == 0, 'too hot'\n    return pa.record_batch")
+    called = plant("replay", "plant.fahrenheit", code=8)
+    assert "AssertionError: too hot" in called.err
+    assert "where: plant.placed " in called.err
+    assert "where it did not then" in called.err
+
+
 def test_replay_of_a_range_of_time(plant: Plant) -> None:
     assert plant("replay", "plant.valid", "--from", "1d", "--json").json["transactions"] == 3
     called = plant("replay", "plant.valid", "--to", "2001-01-01", code=9)

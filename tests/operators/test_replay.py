@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,7 @@ import pytest
 
 import headwater as hw
 from operators.execution.replay import CannotReplay, replay
-from operators.execution.source_task import SourceTask
-from operators.execution.task import Task
+from tests.operators.finely import run_finely
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -118,16 +116,9 @@ def test_a_replay_starts_at_the_newest_earlier_snapshot(tmp_path: Path, monkeypa
     monkeypatch.setattr("operators.execution.task.ROWS_IN_STEPS", 1)
     with hw.connect(tmp_path / "workspace") as hub:
         p = pipeline()
-        hub.register(p)
+        run_finely(hub, p)
         plan = hub.plan(p)
-        context = dataclasses.replace(hub.context(plan), snapshot_every=3)
-        for node in plan.nodes.values():
-            for number in range(node.tasks):
-                task = SourceTask(node, context) if node.source else Task(node, number, plan, context)
-                task.start()
-                while task.work(seconds=1e-4):
-                    pass
-                task.close()
+        context = hub.context(plan)
         snapshots = sum(end for _, end in hub.log.bounds("plant.placed.snapshots"))
         assert snapshots > 0
         rows = hub.log.read("plant.placed.progress", 0, 0)

