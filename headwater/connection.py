@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from catalog import Catalog, NotRegistered
+from catalog.address import shown
 from headwater import platform
 from headwater.config import Config
 from streams.log import Log, open_log
@@ -81,4 +82,4 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(log={self.config.log!r}, catalog={self.config.catalog!r})"
+        return f"{type(self).__name__}(log={self.config.log!r}, catalog={shown(self.config.catalog)!r})"
