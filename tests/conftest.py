@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +54,24 @@ def flights_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run([*command, "--workspace", str(workspace)], cwd=ROOT, check=True, timeout=300)
             done.touch()
     return workspace
+
+
+@pytest.fixture(scope="session")
+def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Kafka broker listens: the one that HEADWATER_TEST_KAFKA names, or one that is started for the session."""
+    # This file is also copied to where nothing else of the tests is.
+    from tests.kafka_broker import NAMED, Broker, CannotStart
+
+    named = os.environ.get(NAMED)
+    if named:
+        yield named
+        return
+    try:
+        broker = Broker(tmp_path_factory.mktemp("kafka"))
+        broker.start()
+    except CannotStart as reason:
+        pytest.skip(f"No Kafka to test with: {reason}. {NAMED}=host:port names one that runs.")
+    try:
+        yield broker.address
+    finally:
+        broker.stop()
