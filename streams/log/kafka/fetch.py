@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from itertools import accumulate, chain, islice, takewhile
 from threading import RLock
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
 from kafka.errors import OffsetOutOfRangeError, for_code
@@ -96,7 +95,7 @@ class Fetcher:
         self._wire = wire
         self._lock = RLock()
         self._windows: dict[Place, _Window] = {}
-        self._expected: dict[Place, tuple[int, str]] = {}
+        self._renewed = 0.0
 
     def read(self, place: Place, offset: int, max_bytes: int) -> Fetched:
         """Committed messages from `offset` on, about `max_bytes`; empty at the end."""
@@ -113,7 +112,6 @@ class Fetcher:
                     return self._read_apart(place, max(offset, 0), max_bytes)
             parts: list[Fetched] = []
             asked = False
-            tries = 0
             while max_bytes > 0 or not parts:
                 found = window.take(offset, max_bytes)
                 if found is not None:
@@ -123,57 +121,20 @@ class Fetcher:
                     continue
                 offset = max(offset, window.next)
                 window.served = max(window.served, offset)
-                awaited = self._awaited(place, window.next, tries)
-                known = asked or monotonic() - window.checked < FRESH
-                if known and not awaited and window.next >= window.stable:
+                known = asked or window.checked > max(monotonic() - FRESH, self._renewed)
+                if known and window.next >= window.stable:
                     break
                 self._fetch(place, window)
                 asked = True
-                tries += awaited
             return _joined(parts, offset)
 
-    def expect(self, place: Place, end: int, transactional_id: str) -> None:
-        """What was committed up to `end` by this process must be seen by its next read."""
-        with self._lock:
-            self._expected[place] = (end, transactional_id)
-
-    def settle(self, places: Iterable[Place]) -> dict[Place, int]:
-        """The ends of these partitions, behind everything that this process committed."""
-        wanted = list(places)
-        tries = 0
-        while True:
-            ends = self._wire.offsets(wanted, LATEST)
-            with self._lock:
-                if not any(self._awaited(place, end, tries) for place, end in ends.items()):
-                    return ends
-            tries += 1
+    def renew(self) -> None:
+        """Something was committed by this process: no answer from before is good any more."""
+        self._renewed = monotonic()
 
     def followed(self) -> list[Place]:
         with self._lock:
             return list(self._windows)
-
-    def _awaited(self, place: Place, at: int, tries: int) -> bool:
-        """True if what this process committed to the partition cannot be read yet. A commit returns when it is certain;
-        its markers reach the partitions a moment later. They stay hidden while an older transaction of
-        another writer is open there: then there is nothing to wait for."""
-        expected = self._expected.get(place)
-        if expected is None:
-            return False
-        end, transactional_id = expected
-        if at >= end:
-            del self._expected[place]
-            return False
-        if tries and tries % 20 == 0:
-            told = self._wire.patiently(
-                lambda: self._wire.admin.describe_transactions([transactional_id]), doing="asking for a transaction"
-            )
-            if all(not str(one.state.value).startswith("Prepare") for one in told.values()) and tries > 20:
-                # Its markers are written, and asked for once more since.
-                del self._expected[place]
-                return False
-        if tries:
-            sleep(0.001)
-        return True
 
     def _fetch(self, place: Place, window: _Window) -> None:
         """Ask for this partition, and for the others that are followed."""

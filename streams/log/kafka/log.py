@@ -55,7 +55,7 @@ class KafkaLog:
         UnknownTopic."""
         places = self._places(topic)
         first = self._wire.offsets(places, EARLIEST)
-        ends = self._fetcher.settle(places)
+        ends = self._wire.offsets(places, LATEST)
         return [(first[place], max(first[place], ends[place])) for place in places]
 
     def read(self, topic: str, partition: int, offset: int, *, max_bytes: int = 4 << 20) -> Fetched:
@@ -67,7 +67,7 @@ class KafkaLog:
         """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
         place = self._place(topic, partition)
         first = self._wire.offsets([place], EARLIEST)[place]
-        end = self._fetcher.settle([place])[place]
+        end = self._wire.offsets([place], LATEST)[place]
         reach = 2 * count + _FIRST_LOOK
         while True:
             start = max(first, end - reach)
@@ -88,7 +88,7 @@ class KafkaLog:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this returns.
         `owner` is not kept: the broker knows owners by their epoch."""
         producer = Producer(self._wire, self.address.prefix + task)
-        writer = KafkaWriter(task, producer, self._topics, self._fetcher.expect, self._end)
+        writer = KafkaWriter(task, producer, self._topics, self._wire, self._fetcher.renew)
         with self._lock:
             earlier = list(self._writers.setdefault(task, WeakSet()))
             self._writers[task].clear()
@@ -103,7 +103,7 @@ class KafkaLog:
         places = self._fetcher.followed()
         if not places:
             places = [place for topic in self._topics.all() for place in self._places(topic.name)]
-        return sum(self._fetcher.settle(places).values()) + len(places)
+        return sum(self._wire.offsets(places, LATEST).values()) + len(places)
 
     def wait(self, timeout: float, since: int) -> int:
         """The version, as soon as it is not `since`, or after `timeout` seconds."""
@@ -147,9 +147,6 @@ class KafkaLog:
     def _places(self, topic: str) -> list[Place]:
         name = self._topics.name(topic)
         return [Place(name, number) for number in range(self._topics.get(topic).partitions)]
-
-    def _end(self, place: Place) -> int:
-        return self._wire.offsets([place], LATEST)[place]
 
     def _between(self, place: Place, start: int, end: int) -> Fetched:
         """All messages from offset `start` to before `end`."""

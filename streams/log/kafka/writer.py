@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import sleep
 from typing import Protocol
 
 from streams.log.kafka.topics import Topics
-from streams.log.kafka.wire import Place
+from streams.log.kafka.wire import LATEST, Place, Wire
 from streams.log.protocol import Fenced, LogError, Placed
 from streams.message import Headers
 
@@ -40,7 +41,7 @@ class Transactions(Protocol):
 class KafkaWriter:
     """The one owner of a task's writes; `Writer` in streams/log/protocol.py is its contract. Appends are sent at once.
 
-    `expect` is told of each partition up to which offset a commit wrote, `end` gives where a partition ends.
+    `committed` is called after each commit.
     """
 
     def __init__(
@@ -48,14 +49,14 @@ class KafkaWriter:
         task: str,
         producer: Transactions,
         topics: Topics,
-        expect: Callable[[Place, int, str], None],
-        end: Callable[[Place], int],
+        wire: Wire,
+        committed: Callable[[], None],
     ) -> None:
         self.task = task
         self._producer = producer
         self._topics = topics
-        self._expect = expect
-        self._end = end
+        self._wire = wire
+        self._committed = committed
         self._pid = os.getpid()
         self._open = False
         self._fenced = False
@@ -107,7 +108,7 @@ class KafkaWriter:
         placed = []
         for (topic, partition, place), span in zip(sent, spans, strict=True):
             if span is None:
-                first = self._ends[place] if place in self._ends else self._end(place)
+                first = self._ends[place] if place in self._ends else self._wire.offsets([place], LATEST)[place]
                 placed.append(Placed(topic, partition, first, first - 1))
             else:
                 placed.append(Placed(topic, partition, *span))
@@ -128,8 +129,8 @@ class KafkaWriter:
             self._producer.commit()
         self._open = False
         ends, self._ends = self._ends, {}
-        for place, end in ends.items():
-            self._expect(place, end, self._producer.transactional_id)
+        wait_until_seen(self._wire, ends, self._producer.transactional_id)
+        self._committed()
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""
@@ -209,6 +210,25 @@ class KafkaWriter:
         except BaseException:
             self.abort()
             raise
+
+
+def wait_until_seen(wire: Wire, ends: dict[Place, int], transactional_id: str) -> None:
+    """A commit is certain before its markers are in all partitions. Wait until they are there, and what was written
+    before these ends is seen by readers of what is committed. Behind an older transaction of another writer that
+    is still open it stays hidden: that is not waited for."""
+    tries = 0
+    while True:
+        seen = wire.offsets(ends, LATEST)
+        if all(seen[place] >= end for place, end in ends.items()):
+            return
+        tries += 1
+        if tries % 8 == 0:
+            told = wire.patiently(
+                lambda: wire.admin.describe_transactions([transactional_id]), doing="asking for a transaction"
+            )
+            if not any(one.state.value.startswith("Prepare") for one in told.values()):
+                return
+        sleep(0.0005 * tries)
 
 
 def _refuse_unfit(
