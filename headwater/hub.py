@@ -33,7 +33,7 @@ from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
-from streams.log import Log, open_log
+from streams.log import Log, open_log, without_secrets
 from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
 from streams.log.upkeep import Upkeep
@@ -370,7 +370,7 @@ class Hub:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Hub(log={self.config.log!r}, catalog={self.config.catalog!r})"
+        return f"Hub(log={without_secrets(self.config.log)!r}, catalog={self.config.catalog!r})"
 
     def _registered(self, name: str) -> tuple[Stream, int]:
         known = self._streams.get(name)

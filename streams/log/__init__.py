@@ -16,6 +16,7 @@ from streams.log.protocol import (
     UnknownTopic,
     Writer,
 )
+from streams.log.shown import without_secrets
 
 __all__ = [
     "Corrupt",
@@ -30,6 +31,7 @@ __all__ = [
     "UnknownTopic",
     "Writer",
     "open_log",
+    "without_secrets",
 ]
 
 
@@ -45,7 +47,7 @@ def open_log(url: str) -> Log:
         return _kafka(url)
     raise LogError(
         f"No log is known by {scheme}://",
-        where=url,
+        where=without_secrets(url),
         fix="Use embedded:///path/to/file, a plain path, or kafka://host:port.",
     )
 

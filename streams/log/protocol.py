@@ -25,7 +25,8 @@ class Topic:
 
 
 class Placed(NamedTuple):
-    """Where one `append` put its messages: offsets `first` to `last`, both included."""
+    """Where one `append` put its messages: offsets `first` to `last`, both included. Messages of other tasks may lie
+    between them."""
 
     topic: str
     partition: int
@@ -88,7 +89,8 @@ class Writer(Protocol):
 
     def commit(self) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
-        nothing of it is visible. Without an append since the last commit it does nothing."""
+        nothing of it is visible. Without an append since the last commit it does nothing. A log may hide it while an
+        older transaction of another task on the same partition is still open."""
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""

@@ -29,7 +29,6 @@ SECURITY: Final = (
     "sasl_kerberos_service_name",
     "sasl_kerberos_domain_name",
 )
-_SECRET: Final = ("ssl_password", "sasl_plain_password")
 _OWN: Final = ("prefix", "replication", "transaction_timeout", "compression_type")
 
 
@@ -90,21 +89,6 @@ class Address:
             compression_type=given.get("compression_type"),
             security=security,
         )
-
-
-def without_secrets(url: str) -> str:
-    """The URL of a log as it may be shown and logged."""
-    scheme, separator, rest = url.partition("://")
-    if scheme not in SCHEMES:
-        return url
-    place, question, query = rest.partition("?")
-    parts = [
-        f"{part.partition('=')[0]}=…" if part.partition("=")[0] in _SECRET else part
-        for part in query.split("&")
-        if part
-    ]
-    user, at, servers = place.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{servers}{question}{'&'.join(parts)}"
 
 
 def _read(name: str, value: str, shown: str) -> tuple[str, str]:

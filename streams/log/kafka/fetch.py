@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from itertools import accumulate, chain, islice, takewhile
 from threading import RLock
 from time import monotonic
@@ -12,10 +13,11 @@ from kafka.errors import OffsetOutOfRangeError, for_code
 from kafka.protocol.consumer import FetchRequest
 
 from streams.log.kafka.decode import Columns, decode
-from streams.log.kafka.wire import EARLIEST, LATEST, READ_COMMITTED, Place, Wire, check
+from streams.log.kafka.wire import READ_COMMITTED, Place, Wire, check
 from streams.message import Fetched
 
-#: An answer of "nothing new" is good for so many seconds: for one pass over a worker's partitions, not longer.
+#: An answer of "nothing new" is good for so many seconds, or for as long as it took: for one pass over a worker's
+#: partitions, so that asking takes half of the time at most.
 FRESH: Final = 0.002
 #: Partitions that were read within so many seconds are asked for together.
 FOLLOWED: Final = 2.0
@@ -33,14 +35,15 @@ _Partition = _Topic.FetchPartition
 class _Window:
     """What is held of one partition: consecutive chunks, up to the offset `next` at which to fetch on."""
 
-    __slots__ = ("checked", "chunks", "next", "served", "stable", "used")
+    __slots__ = ("checked", "chunks", "fresh", "next", "served", "stable", "used")
 
     def __init__(self, start: int) -> None:
         self.chunks: list[Columns] = []
         self.next = start
         self.served = start
-        #: When it was last asked for, and what was then the end for readers of what is committed.
+        #: When it was last asked for, until when that is good, and where what is committed is known to end.
         self.checked = 0.0
+        self.fresh = 0.0
         self.stable = 0
         self.used = 0.0
 
@@ -121,7 +124,7 @@ class Fetcher:
                     continue
                 offset = max(offset, window.next)
                 window.served = max(window.served, offset)
-                known = asked or window.checked > max(monotonic() - FRESH, self._renewed)
+                known = asked or (monotonic() < window.fresh and window.checked > self._renewed)
                 if known and window.next >= window.stable:
                     break
                 self._fetch(place, window)
@@ -132,6 +135,14 @@ class Fetcher:
         """Something was committed by this process: no answer from before is good any more."""
         self._renewed = monotonic()
 
+    def learn(self, ends: Mapping[Place, int]) -> None:
+        """What is committed was seen to reach these ends: the next reads must too."""
+        with self._lock:
+            for place, end in ends.items():
+                window = self._windows.get(place)
+                if window is not None:
+                    window.stable = max(window.stable, end)
+
     def followed(self) -> list[Place]:
         with self._lock:
             return list(self._windows)
@@ -141,14 +152,17 @@ class Fetcher:
         now = monotonic()
         asked = {place: window.next}
         for other, known in self._windows.items():
-            idle = known.served >= known.next and now - known.checked > FRESH
+            idle = known.served >= known.next and (now >= known.fresh or known.checked <= self._renewed)
             if other != place and idle and now - known.used < FOLLOWED:
                 asked[other] = known.next
-        for other, (columns, stable) in self._ask(asked).items():
+        came = self._ask(asked)
+        arrived = monotonic()
+        for other, (columns, stable) in came.items():
             known = self._windows[other]
             if columns.start != known.next:
                 known.restart(columns.start)
             known.checked = now
+            known.fresh = arrived + max(FRESH, arrived - now)
             known.stable = stable
             known.add(columns, KEPT_BYTES)
         self._evict()
@@ -202,7 +216,8 @@ class Fetcher:
         def attempt() -> dict[Place, tuple[Columns, int]]:
             found: dict[Place, tuple[Columns, int]] = {}
             outside: list[Place] = []
-            for _, answer in self._wire.ask_leaders(asked, request, doing="reading"):
+            (answers,) = self._wire.ask_leaders(asked, [request])
+            for answer in answers:
                 check(answer.error_code, "fetch")
                 for topic in answer.responses:
                     for told in topic.partitions:
@@ -212,9 +227,9 @@ class Fetcher:
                             continue
                         check(told.error_code, f"{topic.topic} {told.partition_index}")
                         found[place] = (_decoded(place, told, asked[place]), told.last_stable_offset)
-            first = self._wire.offsets(outside, EARLIEST)
-            end = self._wire.offsets(outside, LATEST)
-            return found | {place: (Columns(max(first[place], asked[place])), end[place]) for place in outside}
+            for place, (first, end) in self._wire.bounds(outside).items():
+                found[place] = (Columns(max(first, asked[place])), end)
+            return found
 
         return self._wire.patiently(attempt, doing="reading")
 

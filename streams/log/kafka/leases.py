@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 
 from streams.log.kafka.fetch import Fetcher
 from streams.log.kafka.topics import LEASES, Topics
-from streams.log.kafka.wire import EARLIEST, Place, Wire, client_settings
+from streams.log.kafka.wire import Place, Wire, client_settings
 from streams.log.leases import Held, is_gone
 from streams.log.protocol import Topic
 
@@ -74,7 +74,7 @@ class KafkaLeases:
         self._fetcher = Fetcher(wire)
         self._lock = Lock()
         self._standing = Standing()
-        self._position = wire.offsets([self._place], EARLIEST)[self._place]
+        self._position = wire.bounds([self._place])[self._place][0]
         self._producer = wire.patiently(self._open, doing="opening the leases")
 
     def _open(self) -> KafkaProducer:

@@ -14,7 +14,7 @@ from streams.log.kafka.fetch import Fetcher
 from streams.log.kafka.leases import KafkaLeases
 from streams.log.kafka.producer import Producer
 from streams.log.kafka.topics import Topics
-from streams.log.kafka.wire import EARLIEST, LATEST, Place, Wire
+from streams.log.kafka.wire import Place, Wire
 from streams.log.kafka.writer import KafkaWriter
 from streams.log.protocol import Topic
 from streams.message import Fetched
@@ -54,9 +54,9 @@ class KafkaLog:
         """For each partition its first readable offset and the offset after its last committed message.
         UnknownTopic."""
         places = self._places(topic)
-        first = self._wire.offsets(places, EARLIEST)
-        ends = self._wire.offsets(places, LATEST)
-        return [(first[place], max(first[place], ends[place])) for place in places]
+        found = self._wire.bounds(places)
+        self._fetcher.learn({place: end for place, (_, end) in found.items()})
+        return [found[place] for place in places]
 
     def read(self, topic: str, partition: int, offset: int, *, max_bytes: int = 4 << 20) -> Fetched:
         """Committed messages from `offset` on, up to about `max_bytes` (at least one message if there is one); empty at
@@ -66,8 +66,8 @@ class KafkaLog:
     def last(self, topic: str, partition: int, count: int = 1) -> Fetched:
         """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
         place = self._place(topic, partition)
-        first = self._wire.offsets([place], EARLIEST)[place]
-        end = self._wire.offsets([place], LATEST)[place]
+        first, end = self._wire.bounds([place])[place]
+        self._fetcher.learn({place: end})
         reach = 2 * count + _FIRST_LOOK
         while True:
             start = max(first, end - reach)
@@ -87,7 +87,7 @@ class KafkaLog:
     def writer(self, task: str, owner: str = "") -> KafkaWriter:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this returns.
         `owner` is not kept: the broker knows owners by their epoch."""
-        producer = Producer(self._wire, self.address.prefix + task)
+        producer = Producer(self._wire, self.address.prefix + task, self._topics.known())
         writer = KafkaWriter(task, producer, self._topics, self._wire, self._fetcher.renew)
         with self._lock:
             earlier = list(self._writers.setdefault(task, WeakSet()))
@@ -103,7 +103,9 @@ class KafkaLog:
         places = self._fetcher.followed()
         if not places:
             places = [place for topic in self._topics.all() for place in self._places(topic.name)]
-        return sum(self._wire.offsets(places, LATEST).values()) + len(places)
+        ends = self._wire.ends(places)
+        self._fetcher.learn(ends)
+        return sum(ends.values()) + len(places)
 
     def wait(self, timeout: float, since: int) -> int:
         """The version, as soon as it is not `since`, or after `timeout` seconds."""

@@ -50,13 +50,16 @@ class _Values(Serializer):  # type: ignore[misc]
 
 
 class Producer:
-    """Sends the messages of a transaction as they come. Opening it ends the transaction of every earlier producer of
-    the id and fences it. Raises Fenced, LogBusy (the broker was away for too long) or LogError; then it is of no use
-    any more, and what was not committed is gone.
+    """Sends the messages of a transaction as they come.
+
+    Opening it ends the transaction of every earlier producer of the id and fences it; `topics` are those that it may
+    write to. Its methods raise Fenced, LogBusy (the broker was away for too long) or LogError; then it is of no use any
+    more, and what was not committed is gone.
     """
 
-    def __init__(self, wire: Wire, transactional_id: str) -> None:
+    def __init__(self, wire: Wire, transactional_id: str, topics: Sequence[str] = ()) -> None:
         self._wire = wire
+        self._topics = topics
         self.transactional_id = transactional_id
         self._client = wire.patiently(self._open, doing=f"taking {transactional_id} over")
         self._sent: list[tuple[Place, list[Any]]] = []
@@ -76,6 +79,9 @@ class Producer:
             metrics_enabled=False,
             bootstrap_timeout_ms=5_000,
         )
+        if self._topics:
+            # Asked for at once and in time; it would ask for each when it first writes there, and wait.
+            client._metadata.set_topics(self._topics)
         try:
             client.init_transactions()
         except BaseException:

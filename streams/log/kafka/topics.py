@@ -35,6 +35,10 @@ class Topics:
         """The topic's name on the broker."""
         return self._prefix + topic
 
+    def known(self) -> list[str]:
+        """The names on the broker of all topics that were asked for or made through this object."""
+        return [self.name(topic) for topic in self._known]
+
     def get(self, topic: str, partition: int = 0) -> Topic:
         """A topic's settings. UnknownTopic if it or its partition is not there."""
         known = self._known.get(topic)

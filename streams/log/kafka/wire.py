@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -128,31 +129,35 @@ class Wire:
         self._leaders.update(found)
         return found
 
-    def ask_leaders(
-        self, places: Iterable[Place], request: Callable[[list[Place]], Any], *, doing: str
-    ) -> list[tuple[list[Place], Any]]:
-        """Send one request to each broker that leads some of these partitions; their answers. KafkaError."""
+    def ask_leaders(self, places: Iterable[Place], requests: Sequence[Callable[[list[Place]], Any]]) -> list[list[Any]]:
+        """Send these requests, all at once, to each broker that leads some of these partitions; for each request the
+        brokers' answers. KafkaError."""
         by_leader: dict[int, list[Place]] = {}
         for place in places:
             leaders = self.partitions(place.topic)
             if leaders is None or place.partition >= len(leaders):
                 raise BrokerNotAvailableError(f"{place.topic} is not there")
             by_leader.setdefault(leaders[place.partition], []).append(place)
-        groups = [(led, request(led), node) for node, led in by_leader.items()]
+        asked = [[(node, request(led)) for node, led in by_leader.items()] for request in requests]
 
-        async def sending() -> list[tuple[list[Place], Any]]:
-            waiting = [(led, self._manager.send(asked, node_id=node)) for led, asked, node in groups]
-            return [(led, await answer) for led, answer in waiting]
+        async def sending() -> list[list[Any]]:
+            waiting = [[self._manager.send(what, node_id=node) for node, what in group] for group in asked]
+            return [[await answer for answer in group] for group in waiting]
 
         return self._manager.run(sending)
 
-    def offsets(self, places: Iterable[Place], which: int) -> dict[Place, int]:
-        """The first offsets (EARLIEST) or the ends for readers of what is committed (LATEST)."""
-        wanted = list(places)
-        if not wanted:
-            return {}
+    def bounds(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """The first offset of each partition, and the end of what is committed there."""
+        first, ends = self._offsets(list(places), EARLIEST, LATEST)
+        return {place: (at, max(at, ends[place])) for place, at in first.items()}
 
-        def request(led: list[Place]) -> Any:
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The end of what is committed in each partition."""
+        (found,) = self._offsets(list(places), LATEST)
+        return found
+
+    def _offsets(self, places: list[Place], *kinds: int) -> list[dict[Place, int]]:
+        def request(led: list[Place], which: int) -> Any:
             topics: dict[str, list[Any]] = {}
             for place in led:
                 topics.setdefault(place.topic, []).append(_Partition(place.partition, -1, which))
@@ -160,13 +165,15 @@ class Wire:
                 replica_id=-1, isolation_level=READ_COMMITTED, topics=list(topics.items()), max_version=5
             )
 
-        def attempt() -> dict[Place, int]:
-            found = {}
-            for _, answer in self.ask_leaders(wanted, request, doing="asking for offsets"):
-                for topic in answer.topics:
-                    for told in topic.partitions:
-                        check(told.error_code, topic.name)
-                        found[Place(topic.name, told.partition_index)] = told.offset
+        def attempt() -> list[dict[Place, int]]:
+            found: list[dict[Place, int]] = []
+            for which in self.ask_leaders(places, [partial(request, which=kind) for kind in kinds]):
+                found.append({})
+                for answer in which:
+                    for topic in answer.topics:
+                        for told in topic.partitions:
+                            check(told.error_code, topic.name)
+                            found[-1][Place(topic.name, told.partition_index)] = told.offset
             return found
 
         return self.patiently(attempt, doing="asking for offsets")
@@ -216,7 +223,3 @@ def _words(error: BaseException) -> str:
     return (
         f"{type(error).__name__}: {text}" if text and type(error).__name__ not in text else text or type(error).__name__
     )
-
-
-def offsets_by_topic(found: Mapping[Place, int], topic: str, partitions: int) -> list[int]:
-    return [found[Place(topic, number)] for number in range(partitions)]

@@ -9,7 +9,7 @@ from time import sleep
 from typing import Protocol
 
 from streams.log.kafka.topics import Topics
-from streams.log.kafka.wire import LATEST, Place, Wire
+from streams.log.kafka.wire import Place, Wire
 from streams.log.protocol import Fenced, LogError, Placed
 from streams.message import Headers
 
@@ -108,7 +108,7 @@ class KafkaWriter:
         placed = []
         for (topic, partition, place), span in zip(sent, spans, strict=True):
             if span is None:
-                first = self._ends[place] if place in self._ends else self._wire.offsets([place], LATEST)[place]
+                first = self._ends[place] if place in self._ends else self._wire.ends([place])[place]
                 placed.append(Placed(topic, partition, first, first - 1))
             else:
                 placed.append(Placed(topic, partition, *span))
@@ -218,7 +218,7 @@ def wait_until_seen(wire: Wire, ends: dict[Place, int], transactional_id: str) -
     is still open it stays hidden: that is not waited for."""
     tries = 0
     while True:
-        seen = wire.offsets(ends, LATEST)
+        seen = wire.ends(ends)
         if all(seen[place] >= end for place, end in ends.items()):
             return
         tries += 1
