@@ -99,6 +99,15 @@ class Writer(Protocol):
         """Abort, and give the task up."""
 
 
+class Held(NamedTuple):
+    """`owner` may work on `task` until `expires` (microseconds since 1970), and longer if nobody takes over."""
+
+    task: str
+    owner: str
+    epoch: int
+    expires: int
+
+
 class Leases(Protocol):
     """Which worker has which task. Leases spread the work; what fences is opening a writer."""
 
@@ -110,6 +119,9 @@ class Leases(Protocol):
 
     def release(self, task: str, owner: str) -> None:
         """Give the task up."""
+
+    def held(self) -> list[Held]:
+        """All leases that have an owner, expired ones too, by task."""
 
     def announce(self, worker: str, seconds: float) -> None:
         """Say that the worker is there, for so many seconds."""

@@ -16,8 +16,8 @@ from kafka.errors import KafkaError
 from streams.log.kafka.fetch import Fetcher
 from streams.log.kafka.topics import LEASES, Topics
 from streams.log.kafka.wire import Place, Wire, client_settings
-from streams.log.leases import Held, is_gone
-from streams.log.protocol import Topic
+from streams.log.leases import is_gone
+from streams.log.protocol import Held, Topic
 
 #: Messages of the topic are kept for so long: longer than any lease.
 KEPT_SECONDS: Final = 900
