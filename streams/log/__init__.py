@@ -43,7 +43,7 @@ def open_log(url: str) -> Log:
         return EmbeddedLog(url)
     if scheme == "embedded":
         return EmbeddedLog(rest)
-    if scheme == "kafka":
+    if scheme in ("kafka", "kafka+fast"):
         return _kafka(url)
     raise LogError(
         f"No log is known by {scheme}://",

@@ -22,14 +22,14 @@ def flights(workspace: Path, log: str | None, workers: int = 1) -> dict[str, Any
         return {name: digest_stream(hub.log, hub.stream(name), hub.schema) for name in pipeline.streams}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("scheme", "workers"), [("kafka", 1), ("kafka", 2), ("kafka+fast", 1), ("kafka+fast", 2)])
 def test_a_job_with_a_loop_gives_the_same_on_kafka(
-    loop_job: ModuleType, kafka_url: str, tmp_path: Path, workers: int
+    loop_job: ModuleType, kafka_url: str, tmp_path: Path, scheme: str, workers: int
 ) -> None:
     with hw.connect(tmp_path / "embedded") as hub:
         hub.run(loop_job.build(1_500), until="caught-up")
         wanted = loop_job.digests(hub, loop_job.build(1_500))
-    with hw.connect(tmp_path / "kafka", log=kafka_url) as hub:
+    with hw.connect(tmp_path / "kafka", log=kafka_url.replace("kafka:", f"{scheme}:")) as hub:
         hub.run(loop_job.build(1_500), until="caught-up", workers=workers)
         assert loop_job.digests(hub, loop_job.build(1_500)) == wanted
 

@@ -32,7 +32,7 @@ _Topic = FetchRequest.FetchTopic
 _Partition = _Topic.FetchPartition
 
 
-class _Window:
+class Window:
     """What is held of one partition: consecutive chunks, up to the offset `next` at which to fetch on."""
 
     __slots__ = ("checked", "chunks", "fresh", "next", "served", "stable", "used")
@@ -71,6 +71,10 @@ class _Window:
         while len(self.chunks) > 1 and self.size > keep and self.chunks[0].next <= self.served:
             self.chunks.pop(0)
 
+    def waiting(self) -> bool:
+        """True if messages are held that nobody has read."""
+        return any(chunk.next > self.served and chunk.offsets for chunk in self.chunks[-8:])
+
     def take(self, offset: int, max_bytes: int) -> Fetched | None:
         """Messages from `offset` on, of one chunk; None if none are held from there on."""
         for chunk in self.chunks:
@@ -97,7 +101,7 @@ class Fetcher:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._lock = RLock()
-        self._windows: dict[Place, _Window] = {}
+        self._windows: dict[Place, Window] = {}
         self._renewed = 0.0
 
     def read(self, place: Place, offset: int, max_bytes: int) -> Fetched:
@@ -106,7 +110,7 @@ class Fetcher:
             window = self._windows.get(place)
             now = monotonic()
             if window is None:
-                window = self._windows[place] = _Window(max(offset, 0))
+                window = self._windows[place] = Window(max(offset, 0))
             window.used = now
             if not window.start <= offset <= window.next:
                 if offset > window.next:
@@ -143,18 +147,18 @@ class Fetcher:
                 if window is not None:
                     window.stable = max(window.stable, end)
 
+    def close(self) -> None:
+        """Let go of what it holds."""
+        self._windows.clear()
+
     def followed(self) -> list[Place]:
         with self._lock:
             return list(self._windows)
 
-    def _fetch(self, place: Place, window: _Window) -> None:
+    def _fetch(self, place: Place, window: Window) -> None:
         """Ask for this partition, and for the others that are followed."""
         now = monotonic()
-        asked = {place: window.next}
-        for other, known in self._windows.items():
-            idle = known.served >= known.next and (now >= known.fresh or known.checked <= self._renewed)
-            if other != place and idle and now - known.used < FOLLOWED:
-                asked[other] = known.next
+        asked = {place: window.next} | {other: self._windows[other].next for other in self._others(place, now)}
         came = self._ask(asked)
         arrived = monotonic()
         for other, (columns, stable) in came.items():
@@ -166,6 +170,17 @@ class Fetcher:
             known.stable = stable
             known.add(columns, KEPT_BYTES)
         self._evict()
+
+    def _others(self, place: Place, now: float) -> list[Place]:
+        """The other partitions that were read to their end, and of which nobody knows whether there is more by now."""
+        return [
+            other
+            for other, known in self._windows.items()
+            if other != place
+            and known.served >= known.next
+            and now - known.used < FOLLOWED
+            and (now >= known.fresh or known.checked <= self._renewed)
+        ]
 
     def _read_apart(self, place: Place, offset: int, max_bytes: int) -> Fetched:
         """A read of what lies before what is held, which stays as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from time import monotonic, sleep
 from typing import Final
@@ -15,8 +15,8 @@ from streams.log.kafka.leases import KafkaLeases
 from streams.log.kafka.producer import Producer
 from streams.log.kafka.topics import Topics
 from streams.log.kafka.wire import Place, Wire
-from streams.log.kafka.writer import KafkaWriter
-from streams.log.protocol import Topic
+from streams.log.kafka.writer import KafkaWriter, Transactions
+from streams.log.protocol import LogError, Topic
 from streams.message import Fetched
 
 #: Looking back for the newest messages begins so many offsets before the end: markers take offsets too.
@@ -35,7 +35,8 @@ class KafkaLog:
         self.address = Address.parse(url) if isinstance(url, str) else url
         self._wire = Wire(self.address)
         self._topics = Topics(self._wire)
-        self._fetcher = Fetcher(self._wire)
+        self._producer, fetcher = _client(self.address)
+        self._fetcher = fetcher(self._wire)
         self._writers: dict[str, WeakSet[KafkaWriter]] = {}
         self._lock = Lock()
         self._leases: KafkaLeases | None = None
@@ -87,7 +88,7 @@ class KafkaLog:
     def writer(self, task: str, owner: str = "") -> KafkaWriter:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this returns.
         `owner` is not kept: the broker knows owners by their epoch."""
-        producer = Producer(self._wire, self.address.prefix + task, self._topics.known())
+        producer = self._producer(self._wire, self.address.prefix + task, self._topics.known())
         writer = KafkaWriter(task, producer, self._topics, self._wire, self._fetcher.renew)
         with self._lock:
             earlier = list(self._writers.setdefault(task, WeakSet()))
@@ -134,6 +135,7 @@ class KafkaLog:
                 writer.close()
         if self._leases is not None:
             self._leases.close()
+        self._fetcher.close()
         self._wire.close()
 
     def __enter__(self) -> KafkaLog:
@@ -168,3 +170,22 @@ class KafkaLog:
             tuple(headers for part in parts for headers in part.headers),
             max(at, end),
         )
+
+
+def _client(address: Address) -> tuple[Callable[..., Transactions], type[Fetcher]]:
+    """How the address's client writes and reads. LogError if it is not installed."""
+    if address.client == "python":
+        return Producer, Fetcher
+    try:
+        # Only who asks for it needs librdkafka.
+        from streams.log.kafka.fast_fetch import FastFetcher
+        from streams.log.kafka.fast_producer import FastProducer
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "confluent_kafka":
+            raise
+        raise LogError(
+            "The faster client for Kafka is not installed",
+            where=address.shown,
+            fix="pip install 'headwater[fast]', or use kafka:// instead of kafka+fast://.",
+        ) from error
+    return FastProducer, FastFetcher

@@ -81,6 +81,7 @@ class Producer:
         )
         if self._topics:
             # Asked for at once and in time; it would ask for each when it first writes there, and wait.
+            client._metadata.config["retry_backoff_ms"] = 5
             client._metadata.set_topics(self._topics)
         try:
             client.init_transactions()

@@ -11,7 +11,7 @@ import pytest
 from streams.log import Log, open_log
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", "kafka", "kafka+fast"])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Log]]:
     """Opens the same log once more at each call, as another process would."""
     opened: list[Log] = []
