@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from streams.log.protocol import LogError
 
-#: The clients by scheme: kafka-python, and librdkafka (the extra `fast`).
+#: Who writes, by scheme: kafka-python, or librdkafka (the extra `fast`).
 SCHEMES: Final = {"kafka": "python", "kafka+fast": "fast"}
 
 #: Settings for TLS and SASL, which go to the client as they are.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from itertools import accumulate, chain, islice, takewhile
+from itertools import chain
 from threading import RLock
 from time import monotonic
 from typing import Any, Final
@@ -32,15 +32,17 @@ _Topic = FetchRequest.FetchTopic
 _Partition = _Topic.FetchPartition
 
 
-class Window:
+class _Window:
     """What is held of one partition: consecutive chunks, up to the offset `next` at which to fetch on."""
 
-    __slots__ = ("checked", "chunks", "fresh", "next", "served", "stable", "used")
+    __slots__ = ("asked", "checked", "chunks", "fresh", "next", "served", "stable", "used")
 
     def __init__(self, start: int) -> None:
         self.chunks: list[Columns] = []
         self.next = start
         self.served = start
+        #: Where the latest read began: a reader of batches comes back to the start of one that it has half of.
+        self.asked = start
         #: When it was last asked for, until when that is good, and where what is committed is known to end.
         self.checked = 0.0
         self.fresh = 0.0
@@ -68,15 +70,11 @@ class Window:
         else:
             self.chunks[-1].next = columns.next
         self.next = columns.next
-        while len(self.chunks) > 1 and self.size > keep and self.chunks[0].next <= self.served:
+        while len(self.chunks) > 1 and self.size > keep and self.chunks[0].next <= self.asked:
             self.chunks.pop(0)
 
-    def waiting(self) -> bool:
-        """True if messages are held that nobody has read."""
-        return any(chunk.next > self.served and chunk.offsets for chunk in self.chunks[-8:])
-
-    def take(self, offset: int, max_bytes: int) -> Fetched | None:
-        """Messages from `offset` on, of one chunk; None if none are held from there on."""
+    def take(self, offset: int, max_bytes: int) -> tuple[Fetched, int] | None:
+        """Messages from `offset` on, of one chunk, and their bytes; None if none are held from there on."""
         for chunk in self.chunks:
             if offset >= chunk.next:
                 continue
@@ -84,10 +82,9 @@ class Window:
             if first == len(chunk.offsets):
                 offset = chunk.next
                 continue
-            count = _fitting(chunk, first, max_bytes)
-            after = chunk.next if first + count == len(chunk.offsets) else chunk.offsets[first + count - 1] + 1
-            self.served = max(self.served, after)
-            return _slice(chunk, first, first + count, after)
+            taken = _cut(chunk, first, max_bytes)
+            self.served = max(self.served, taken[0].next)
+            return taken
         return None
 
 
@@ -101,7 +98,7 @@ class Fetcher:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._lock = RLock()
-        self._windows: dict[Place, Window] = {}
+        self._windows: dict[Place, _Window] = {}
         self._renewed = 0.0
 
     def read(self, place: Place, offset: int, max_bytes: int) -> Fetched:
@@ -110,8 +107,9 @@ class Fetcher:
             window = self._windows.get(place)
             now = monotonic()
             if window is None:
-                window = self._windows[place] = Window(max(offset, 0))
+                window = self._windows[place] = _Window(max(offset, 0))
             window.used = now
+            window.asked = max(offset, 0)
             if not window.start <= offset <= window.next:
                 if offset > window.next:
                     window.restart(max(offset, 0))
@@ -122,9 +120,9 @@ class Fetcher:
             while max_bytes > 0 or not parts:
                 found = window.take(offset, max_bytes)
                 if found is not None:
-                    parts.append(found)
-                    offset = found.next
-                    max_bytes -= _size(found)
+                    parts.append(found[0])
+                    offset = found[0].next
+                    max_bytes -= found[1]
                     continue
                 offset = max(offset, window.next)
                 window.served = max(window.served, offset)
@@ -155,7 +153,7 @@ class Fetcher:
         with self._lock:
             return list(self._windows)
 
-    def _fetch(self, place: Place, window: Window) -> None:
+    def _fetch(self, place: Place, window: _Window) -> None:
         """Ask for this partition, and for the others that are followed."""
         now = monotonic()
         asked = {place: window.next} | {other: self._windows[other].next for other in self._others(place, now)}
@@ -188,11 +186,10 @@ class Fetcher:
         while max_bytes > 0 or not parts:
             columns, stable = self._ask({place: offset})[place]
             if columns.offsets:
-                count = _fitting(columns, 0, max_bytes)
-                after = columns.next if count == len(columns.offsets) else columns.offsets[count - 1] + 1
-                parts.append(_slice(columns, 0, count, after))
-                max_bytes -= _size(parts[-1])
-                offset = after
+                fetched, size = _cut(columns, 0, max_bytes)
+                parts.append(fetched)
+                max_bytes -= size
+                offset = fetched.next
             else:
                 offset = columns.next
             if offset >= stable:
@@ -266,30 +263,23 @@ def _decoded(place: Place, told: Any, offset: int) -> Columns:
     return decode(told.records, offset, aborted, f"{place.topic} {place.partition}")
 
 
-def _fitting(columns: Columns, first: int, max_bytes: int) -> int:
-    """How many messages from `first` on fit; at least one."""
-    if columns.size <= max_bytes:
-        return len(columns.offsets) - first
-    sizes = (
-        len(key or b"") + len(value or b"") + sum(len(name) + len(data) for name, data in headers)
-        for key, value, headers in islice(zip(columns.keys, columns.values, columns.headers, strict=True), first, None)
+def _cut(columns: Columns, first: int, max_bytes: int) -> tuple[Fetched, int]:
+    """The messages from index `first` on that fit, at least one, and their bytes."""
+    before = columns.ends[first - 1] if first else 0
+    count = len(columns.offsets)
+    stop = min(max(bisect_right(columns.ends, before + max_bytes, first), first + 1), count)
+    after = columns.next if stop == count else columns.offsets[stop - 1] + 1
+    return (
+        Fetched(
+            tuple(columns.offsets[first:stop]),
+            tuple(columns.timestamps[first:stop]),
+            tuple(columns.keys[first:stop]),
+            tuple(columns.values[first:stop]),
+            tuple(columns.headers[first:stop]),
+            after,
+        ),
+        columns.ends[stop - 1] - before,
     )
-    return max(sum(1 for _ in takewhile(max_bytes.__ge__, accumulate(sizes))), 1)
-
-
-def _slice(columns: Columns, start: int, stop: int, after: int) -> Fetched:
-    return Fetched(
-        tuple(columns.offsets[start:stop]),
-        tuple(columns.timestamps[start:stop]),
-        tuple(columns.keys[start:stop]),
-        tuple(columns.values[start:stop]),
-        tuple(columns.headers[start:stop]),
-        after,
-    )
-
-
-def _size(fetched: Fetched) -> int:
-    return sum(len(key or b"") + len(value or b"") for key, value in zip(fetched.keys, fetched.values, strict=True))
 
 
 def _joined(parts: list[Fetched], after: int) -> Fetched:

@@ -35,8 +35,8 @@ class KafkaLog:
         self.address = Address.parse(url) if isinstance(url, str) else url
         self._wire = Wire(self.address)
         self._topics = Topics(self._wire)
-        self._producer, fetcher = _client(self.address)
-        self._fetcher = fetcher(self._wire)
+        self._producer = _producer(self.address)
+        self._fetcher = Fetcher(self._wire)
         self._writers: dict[str, WeakSet[KafkaWriter]] = {}
         self._lock = Lock()
         self._leases: KafkaLeases | None = None
@@ -172,13 +172,12 @@ class KafkaLog:
         )
 
 
-def _client(address: Address) -> tuple[Callable[..., Transactions], type[Fetcher]]:
-    """How the address's client writes and reads. LogError if it is not installed."""
+def _producer(address: Address) -> Callable[..., Transactions]:
+    """What the address's client writes with. LogError if it is not installed."""
     if address.client == "python":
-        return Producer, Fetcher
+        return Producer
     try:
         # Only who asks for it needs librdkafka.
-        from streams.log.kafka.fast_fetch import FastFetcher
         from streams.log.kafka.fast_producer import FastProducer
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "confluent_kafka":
@@ -188,4 +187,4 @@ def _client(address: Address) -> tuple[Callable[..., Transactions], type[Fetcher
             where=address.shown,
             fix="pip install 'headwater[fast]', or use kafka:// instead of kafka+fast://.",
         ) from error
-    return FastProducer, FastFetcher
+    return FastProducer
