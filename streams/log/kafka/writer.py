@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import sleep
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from streams.log.kafka.topics import Topics
 from streams.log.kafka.wire import Place, Wire
 from streams.log.protocol import Fenced, LogError, Placed
 from streams.message import Headers
+
+#: Appends are sent to the broker when so many bytes wait.
+SENT_AT_ONCE: Final = 8 << 20
 
 
 class Transactions(Protocol):
@@ -38,8 +41,17 @@ class Transactions(Protocol):
     def close(self) -> None: ...
 
 
+class _Append(NamedTuple):
+    topic: str
+    place: Place
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Headers | Sequence[Headers]
+
+
 class KafkaWriter:
-    """The one owner of a task's writes; `Writer` in streams/log/protocol.py is its contract. Appends are sent at once.
+    """The one owner of a task's writes; `Writer` in streams/log/protocol.py is its contract. Appends wait in memory
+    until `flush` or `commit`, or until they are many: while a transaction is open, readers of its partitions wait.
 
     `committed` is called after each commit.
     """
@@ -63,7 +75,9 @@ class KafkaWriter:
         self._replaced = False
         self._broken = False
         self._closed = False
-        self._sent: list[tuple[str, int, Place]] = []
+        self._waiting: list[_Append] = []
+        self._bytes = 0
+        self._sent: list[_Append] = []
         self._ends: dict[Place, int] = {}
 
     def append(
@@ -83,35 +97,35 @@ class KafkaWriter:
         if settings.compact and None in keys:
             raise LogError("A message of a compact topic has no key", where=topic, fix="Give every message a key.")
         place = Place(self._topics.name(topic), partition)
-        self._sent.append((topic, partition, place))
-        if self._replaced:
-            return
-        with self._ending_on_error():
-            if not self._open:
-                self._producer.begin()
-                self._open = True
-            self._producer.send(place, keys, values, headers)
+        each = headers if isinstance(headers, tuple) else list(headers)
+        self._waiting.append(_Append(topic, place, list(keys), list(values), each))
+        self._bytes += sum(map(len, filter(None, values)))
+        if self._bytes >= SENT_AT_ONCE and not self._replaced:
+            self._send()
 
     def flush(self) -> list[Placed]:
         """Fix the offsets of all appends since the last flush of this transaction, one entry an append, in order.
         Messages of other writers may lie between the first and the last of an append. Raises Fenced, LogBusy or
         LogError; the transaction is then gone."""
         self._check()
+        if self._replaced and self._waiting:
+            self._fenced = True
+            raise self._fencing()
+        if self._waiting:
+            self._send()
         sent, self._sent = self._sent, []
         if not sent:
             return []
-        if self._replaced:
-            self._fenced = True
-            raise self._fencing()
         with self._ending_on_error():
             spans = self._producer.flush()
         placed = []
-        for (topic, partition, place), span in zip(sent, spans, strict=True):
+        for one, span in zip(sent, spans, strict=True):
+            place = one.place
             if span is None:
                 first = self._ends[place] if place in self._ends else self._wire.ends([place])[place]
-                placed.append(Placed(topic, partition, first, first - 1))
+                placed.append(Placed(one.topic, place.partition, first, first - 1))
             else:
-                placed.append(Placed(topic, partition, *span))
+                placed.append(Placed(one.topic, place.partition, *span))
                 self._ends[place] = span[1] + 1
         return placed
 
@@ -134,6 +148,8 @@ class KafkaWriter:
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""
+        self._waiting = []
+        self._bytes = 0
         self._sent = []
         self._ends = {}
         if (
@@ -168,6 +184,17 @@ class KafkaWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._bytes = 0
+        with self._ending_on_error():
+            if not self._open:
+                self._producer.begin()
+                self._open = True
+            for one in waiting:
+                self._producer.send(one.place, one.keys, one.values, one.headers)
+        self._sent += waiting
+
     def _check(self) -> None:
         if self._fenced:
             raise self._fencing()
@@ -188,7 +215,8 @@ class KafkaWriter:
         return Fenced(
             "A newer owner of the task exists, or its transaction ran out of time; nothing was written",
             where=self.task,
-            fix="Stop this task; its owner goes on from the last commit.",
+            fix="Stop this task; its owner goes on from the last commit. If there is no other, a step or the broker "
+            "takes longer than transaction_timeout in the log's address.",
         )
 
     def _fail(self, error: LogError) -> None:
