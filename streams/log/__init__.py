@@ -60,6 +60,6 @@ def _kafka(url: str) -> Log:
         if error.name is None or error.name.partition(".")[0] != "kafka":
             raise
         raise LogError(
-            "The client for Kafka is not installed", where=url.partition("?")[0], fix="pip install 'headwater[kafka]'"
+            "The client for Kafka is not installed", where=without_secrets(url), fix="pip install 'headwater[kafka]'"
         ) from error
     return KafkaLog(url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,19 @@ def test_passwords_are_not_shown() -> None:
 def test_another_scheme_is_refused_without_its_password() -> None:
     with pytest.raises(LogError, match="kafkaesque"):
         open_log("kafkaesque://me:secret@a")
+
+
+def test_without_its_client_the_log_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("streams.log.kafka")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "kafka", None)
+    with pytest.raises(LogError, match=re.escape("pip install 'headwater[kafka]'")) as told:
+        open_log("kafka://me:secret@a:9092")
+    assert "secret" not in str(told.value)
+
+
+def test_without_the_faster_client_its_scheme_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "streams.log.kafka.fast_producer", raising=False)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    with pytest.raises(LogError, match=re.escape("pip install 'headwater[fast]'")):
+        open_log("kafka+fast://a:9092")

@@ -33,9 +33,9 @@ class KafkaLog:
 
     def __init__(self, url: str | Address) -> None:
         self.address = Address.parse(url) if isinstance(url, str) else url
+        self._producer = _producer(self.address)
         self._wire = Wire(self.address)
         self._topics = Topics(self._wire)
-        self._producer = _producer(self.address)
         self._fetcher = Fetcher(self._wire)
         self._writers: dict[str, WeakSet[KafkaWriter]] = {}
         self._lock = Lock()
@@ -114,7 +114,7 @@ class KafkaLog:
         pause = 0.001
         while (version := self.version()) == since and (left := deadline - monotonic()) > 0:
             sleep(min(pause, left))
-            pause = min(1.2 * pause, 0.02)
+            pause = min(1.2 * pause, 0.01)
         return version
 
     @property
