@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 #: A transaction that cannot be written for so long is given up.
 DELIVERY_SECONDS: Final = 60.0
+CONNECTING_SECONDS: Final = 0.03
 
 _FENCING = {
     KafkaError._FENCED,
@@ -81,8 +82,9 @@ class FastProducer:
             }
         )
         self._sent: list[_Span] = []
-        # Without a connection it would look for the coordinator in vain, and again half a second later.
+        # It looks for the coordinator at once, and if it is not connected by then, again half a second later.
         self._wait(self._connect, "connecting", None)
+        sleep(CONNECTING_SECONDS)
         self._wait(self._client.init_transactions, f"taking {transactional_id} over", None)
 
     def _connect(self, seconds: float) -> None:
