@@ -67,37 +67,43 @@ def test_a_broker_that_goes_away_is_waited_for_and_the_log_says_so(
     writer.append("t", 0, [None], [b"before"], ())
     writer.commit()
     assert values(log, "t") == [b"before"]
+    writer.append("t", 0, [None], [b"after"], ())
     own_broker.kill()
     back = threading.Timer(2.5, own_broker.start)
-    back.start()
+    committing = threading.Thread(target=writer.commit)
     with caplog.at_level(logging.WARNING):
-        time.sleep(0.1)
+        back.start()
+        committing.start()
         bounds = log.bounds("t")
+        committing.join()
     back.join()
     assert bounds[0][1] > 0
     said = [record.message for record in caplog.records]
-    assert any("waiting for the broker at" in one for one in said)
+    waits = [one for one in said if "waiting for the broker" in one]
+    assert any("(writing)" in one for one in waits)
+    assert any("(looking for leaders)" in one or "(asking for offsets)" in one for one in waits)
     assert any("is back after" in one for one in said)
-    writer.append("t", 0, [None], [b"after"], ())
-    writer.commit()
     assert values(log, "t") == [b"before", b"after"]
     log.close()
 
 
+@pytest.mark.parametrize("scheme", ["kafka", "kafka+fast"])
 def test_a_job_goes_on_when_its_broker_is_back(
-    own_broker: Broker, own_url: str, loop_job: ModuleType, tmp_path: Path
+    own_broker: Broker, own_url: str, loop_job: ModuleType, tmp_path: Path, scheme: str
 ) -> None:
     with hw.connect(tmp_path / "undisturbed") as hub:
         hub.run(loop_job.build(1_500), until="caught-up")
         wanted = loop_job.digests(hub, loop_job.build(1_500))
     ended = threading.Event()
+    killed = threading.Event()
 
     def disturb() -> None:
         if not ended.wait(1.5):
+            killed.set()
             own_broker.kill()
             own_broker.start()
 
-    with hw.connect(tmp_path / "disturbed", log=own_url) as hub:
+    with hw.connect(tmp_path / "disturbed", log=own_url.replace("kafka:", f"{scheme}:")) as hub:
         hub.register(loop_job.build(1_500))
         disturbing = threading.Thread(target=disturb)
         disturbing.start()
@@ -106,6 +112,7 @@ def test_a_job_goes_on_when_its_broker_is_back(
         finally:
             ended.set()
             disturbing.join()
+        assert killed.is_set()
         assert loop_job.digests(hub, loop_job.build(1_500)) == wanted
 
 

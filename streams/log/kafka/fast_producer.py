@@ -12,7 +12,7 @@ from confluent_kafka import Producer as Client
 
 from streams.log.kafka.fast_settings import fast_settings
 from streams.log.kafka.topics import LARGEST_MESSAGE
-from streams.log.kafka.wire import SILENCE_SECONDS, Place, Wire
+from streams.log.kafka.wire import SILENCE_SECONDS, Place, Wire, telling
 from streams.log.protocol import Fenced, LogBusy, LogError
 from streams.message import Headers
 
@@ -128,7 +128,8 @@ class FastProducer:
     def flush(self) -> list[tuple[int, int] | None]:
         """The first and last offset of what each `send` since the last flush sent; None of nothing."""
         sent, self._sent = self._sent, []
-        left = self._do(lambda: self._client.flush(DELIVERY_SECONDS), "writing")
+        with telling(self._wire.address, "writing"):
+            left = self._do(lambda: self._client.flush(DELIVERY_SECONDS), "writing")
         if left:
             raise self._away(f"{left} messages were not taken")
         for span in sent:
@@ -137,7 +138,8 @@ class FastProducer:
         return [(span.first, span.last) if span.count else None for span in sent]
 
     def commit(self) -> None:
-        self._wait(self._client.commit_transaction, "committing", DELIVERY_SECONDS)
+        # However long it takes: what was asked of a broker that then went away may have been done.
+        self._wait(self._client.commit_transaction, "committing", None)
 
     def abort(self) -> None:
         self._sent = []

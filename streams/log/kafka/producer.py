@@ -19,7 +19,7 @@ from kafka.errors import (
 from kafka.serializer import Serializer
 
 from streams.log.kafka.topics import LARGEST_MESSAGE
-from streams.log.kafka.wire import Place, Wire, client_settings, is_passing, refused
+from streams.log.kafka.wire import Place, Wire, client_settings, is_passing, refused, telling
 from streams.log.protocol import Fenced, LogBusy, LogError
 from streams.message import Headers
 
@@ -125,14 +125,17 @@ class Producer:
             self._client.flush()
             return [(futures[0].get().offset, futures[-1].get().offset) if futures else None for _, futures in sent]
 
-        return self._do(flushing, "writing")
+        with telling(self._wire.address, "writing"):
+            return self._do(flushing, "writing")
 
     def commit(self) -> None:
-        self._do(self._client.commit_transaction, "committing")
+        with telling(self._wire.address, "committing"):
+            self._do(self._client.commit_transaction, "committing")
 
     def abort(self) -> None:
         self._sent = []
-        self._do(self._client.abort_transaction, "aborting")
+        with telling(self._wire.address, "aborting"):
+            self._do(self._client.abort_transaction, "aborting")
 
     def close(self) -> None:
         """Let go of the connection. An open transaction is left to the next owner, or to its time-out."""

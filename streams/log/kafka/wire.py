@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from threading import Timer
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -180,6 +182,27 @@ class Wire:
 
     def close(self) -> None:
         self.admin.close()
+
+
+@contextmanager
+def telling(address: Address, doing: str) -> Iterator[None]:
+    """Says in the program's log that a broker is waited for, if what is done meanwhile takes long."""
+    began = monotonic()
+    told: list[bool] = []
+
+    def tell() -> None:
+        told.append(True)
+        logger.warning("waiting for the broker at %s (%s)", address.servers, doing)
+
+    timer = Timer(2 * SILENCE_SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if told:
+        logger.warning("the broker at %s is back after %.1f s", address.servers, monotonic() - began)
 
 
 def check(code: int, about: str) -> None:
