@@ -174,7 +174,8 @@ class Hub(Asking):
         """
         self.register(pipeline)
         plan = self.plan(pipeline)
-        context = replace(self.context(plan), on_gap=on_gap)
+        alone = workers == 1 and (until is not None or isinstance(self.log, EmbeddedLog))
+        context = replace(self.context(plan), on_gap=on_gap, owner="" if alone else owner_name())
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
         with ExitStack() as stack:
@@ -195,7 +196,7 @@ class Hub(Asking):
                 context,
                 until=until,
                 workers=workers,
-                leases=self.log.leases if workers > 1 else None,
+                leases=None if alone else self.log.leases,
                 max_wait=max_wait,
                 watch=look_after,
                 prepare=self._prepare,

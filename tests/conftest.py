@@ -88,3 +88,24 @@ def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return SqliteDatabases(tmp_path_factory.mktemp("catalogs"))
     found: Databases = request.getfixturevalue("postgres")
     return found
+
+
+@pytest.fixture(scope="session")
+def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Kafka broker listens: the one that HEADWATER_TEST_KAFKA names, or one that is started for the session."""
+    # This file is also copied to where nothing else of the tests is.
+    from tests.kafka_broker import NAMED, Broker, CannotStart
+
+    named = os.environ.get(NAMED)
+    if named:
+        yield named
+        return
+    try:
+        broker = Broker(tmp_path_factory.mktemp("kafka"))
+        broker.start()
+    except CannotStart as reason:
+        pytest.skip(f"No Kafka to test with: {reason}. {NAMED}=host:port names one that runs.")
+    try:
+        yield broker.address
+    finally:
+        broker.stop()

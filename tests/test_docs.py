@@ -59,6 +59,7 @@ class Page:
     blocks: list[Block]
     workspace: str | None = None
     catalog: str | None = None
+    broker: str | None = None
 
 
 @dataclass
@@ -89,6 +90,8 @@ def parse(text: str) -> Page:
                 page.workspace = marker["value"]
             elif marker["name"] == "catalog":
                 page.catalog = marker["value"]
+            elif marker["name"] == "kafka":
+                page.broker = marker["value"]
             elif marker["name"] in {"exit", "file", "skip"}:
                 markers[marker["name"]] = marker["value"]
             else:
@@ -192,6 +195,8 @@ def test_what_a_page_shows_runs(
         url = databases.create()
         request.addfinalizer(lambda: databases.drop(url))
         monkeypatch.setenv("HEADWATER_CATALOG", url)
+    if page.broker is not None:
+        monkeypatch.setenv(page.broker, request.getfixturevalue("kafka_address"))
     monkeypatch.chdir(shelf.folder)
     monkeypatch.setitem(sys.modules, "page", shelf.module)
     for block in page.blocks:

@@ -17,6 +17,7 @@ from catalog.address import shown
 from headwater.cli import names
 from headwater.cli.command import FILE_HELP, command
 from headwater.cli.session import DIFFERENT, INTERRUPTED, Session
+from streams.log import without_secrets
 
 if TYPE_CHECKING:
     from headwater.cli.output import Output
@@ -244,7 +245,7 @@ def _show_status(session: Session, operators: list[OperatorStatus], streams: lis
     out.facts(
         [
             ("workspace", session.config.workspace),
-            ("log", session.config.log),
+            ("log", without_secrets(session.config.log)),
             ("catalog", shown(session.config.catalog)),
         ]
     )

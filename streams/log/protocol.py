@@ -25,7 +25,8 @@ class Topic:
 
 
 class Placed(NamedTuple):
-    """Where one `append` put its messages: offsets `first` to `last`, both included."""
+    """Where one `append` put its messages: offsets `first` to `last`, both included. Messages of other tasks may lie
+    between them."""
 
     topic: str
     partition: int
@@ -88,13 +89,23 @@ class Writer(Protocol):
 
     def commit(self) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
-        nothing of it is visible. Without an append since the last commit it does nothing."""
+        nothing of it is visible. Without an append since the last commit it does nothing. A log may hide it while an
+        older transaction of another task on the same partition is still open."""
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""
 
     def close(self) -> None:
         """Abort, and give the task up."""
+
+
+class Held(NamedTuple):
+    """`owner` may work on `task` until `expires` (microseconds since 1970), and longer if nobody takes over."""
+
+    task: str
+    owner: str
+    epoch: int
+    expires: int
 
 
 class Leases(Protocol):
@@ -108,6 +119,9 @@ class Leases(Protocol):
 
     def release(self, task: str, owner: str) -> None:
         """Give the task up."""
+
+    def held(self) -> list[Held]:
+        """All leases that have an owner, expired ones too, by task."""
 
     def announce(self, worker: str, seconds: float) -> None:
         """Say that the worker is there, for so many seconds."""
