@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog import Catalog, CatalogError, ContractSpec, DatasetSpec, EntitySpec, OperatorSpec, PipelineSpec, StreamSpec
@@ -133,49 +133,46 @@ def test_dump_without_runs_has_no_times_or_offsets(busy: Catalog, anew: str) -> 
 Step = tuple[str, int, int]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=st.lists(
-        st.tuples(
-            st.sampled_from(["wire", "own", "tag", "untag", "observe", "grow"]), st.integers(0, 3), st.integers(0, 3)
-        ),
-        max_size=12,
-    )
-)
 def test_any_history_can_be_rebuilt(
-    steps: list[Step],
     empty: str,
     databases: Databases,
     make_stream: Callable[..., StreamSpec],
     make_operator: Callable[..., Any],
     refuses_nothing: Compatible,
 ) -> None:
-    first, second = databases.create(empty), databases.create(empty)
-    names = [f"s{number}" for number in range(4)]
-    fields = {name: ["x"] for name in names}
-    wires: dict[int, int] = {}
-    with Catalog(first) as one, Catalog(second) as two:
+    kinds = st.sampled_from(["wire", "own", "tag", "untag", "observe", "grow"])
 
-        def register() -> None:
-            streams = tuple(make_stream(name, *fields[name]) for name in names)
-            operators = tuple(make_operator(f"o{to}", [names[source]], [names[to]]) for to, source in wires.items())
-            one.register(PipelineSpec("p", streams=streams, operators=operators), compatible=refuses_nothing)
+    @settings(max_examples=databases.examples, deadline=None)
+    @given(steps=st.lists(st.tuples(kinds, st.integers(0, 3), st.integers(0, 3)), max_size=12))
+    def is_rebuilt(steps: list[Step]) -> None:
+        first, second = databases.create(empty), databases.create(empty)
+        names = [f"s{number}" for number in range(4)]
+        fields = {name: ["x"] for name in names}
+        wires: dict[int, int] = {}
+        with Catalog(first) as one, Catalog(second) as two:
 
-        register()
-        for what, a, b in steps:
-            if what == "wire":
-                wires = {**wires, a: b} if wires.get(a) != b else {to: wires[to] for to in wires if to != a}
-                register()
-            elif what == "grow":
-                fields[names[a]] = ["x", *(f"y{number}" for number in range(b))]
-                register()
-            elif what == "own":
-                one.set_owner(names[a], f"team-{b}")
-            elif what == "observe":
-                one.observe("reads", f"service-{b}", names[a])
-            else:
-                getattr(one, what)(names[a], f"tag-{b}")
-        two.apply_changes(change for _, change in one.outbox(1000))
-        assert two.dump() == one.dump()
-    for url in (first, second):
-        databases.drop(url)
+            def register() -> None:
+                streams = tuple(make_stream(name, *fields[name]) for name in names)
+                operators = tuple(make_operator(f"o{to}", [names[source]], [names[to]]) for to, source in wires.items())
+                one.register(PipelineSpec("p", streams=streams, operators=operators), compatible=refuses_nothing)
+
+            register()
+            for what, a, b in steps:
+                if what == "wire":
+                    wires = {**wires, a: b} if wires.get(a) != b else {to: wires[to] for to in wires if to != a}
+                    register()
+                elif what == "grow":
+                    fields[names[a]] = ["x", *(f"y{number}" for number in range(b))]
+                    register()
+                elif what == "own":
+                    one.set_owner(names[a], f"team-{b}")
+                elif what == "observe":
+                    one.observe("reads", f"service-{b}", names[a])
+                else:
+                    getattr(one, what)(names[a], f"tag-{b}")
+            two.apply_changes(change for _, change in one.outbox(1000))
+            assert two.dump() == one.dump()
+        for url in (first, second):
+            databases.drop(url)
+
+    is_rebuilt()

@@ -14,16 +14,16 @@ from catalog import Catalog
 from catalog.models import dataset, declaration, edge, node, schema_text
 
 ROOT = Path(catalog_package.__file__).parent.parent
-PROCESSES = 5
+PROCESSES = 2
 REGISTRARS = 50
 
-#: A process with ten registrars, each with a catalog, and so with connections, of its own.
+#: A process with its share of registrars, each with a catalog, and so with connections, of its own.
 WORK = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from catalog import *
 
-url, first = sys.argv[1], int(sys.argv[2])
+url, mine = sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3]))
 
 def stream(name, *fields):
     text = ",".join(fields)
@@ -41,8 +41,8 @@ def registers(me):
         catalog.observe("reads", "everyone", "shared.in")
         catalog.register_dataset(DatasetSpec("training", {}, {}, str(me), ("shared.in",)))
 
-with ThreadPoolExecutor(10) as threads:
-    list(threads.map(registers, range(first, first + 10)))
+with ThreadPoolExecutor(len(mine)) as threads:
+    list(threads.map(registers, mine))
 """
 
 
@@ -53,7 +53,12 @@ def numbers(connection: Connection, table: Table, column: str = "id") -> list[in
 def test_fifty_registrars_at_once(url: str, anew: str) -> None:
     share = REGISTRARS // PROCESSES
     processes = [
-        subprocess.Popen([sys.executable, "-c", WORK, url, str(first)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", WORK, url, str(first), str(first + share)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for first in range(0, REGISTRARS, share)
     ]
     said = [process.communicate(timeout=500)[1] for process in processes]

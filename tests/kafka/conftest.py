@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from uuid import uuid4
 
 import pytest
 
 from streams.log import Log, open_log
 from tests.kafka_broker import Broker, CannotStart
-
-JOB = Path(__file__).parents[1] / "faults" / "loop_job.py"
 
 
 @pytest.fixture
@@ -42,15 +36,3 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield broker
     finally:
         broker.stop()
-
-
-@pytest.fixture(scope="session")
-def loop_job() -> ModuleType:
-    """The job with a loop, joins and quarantine: see tests/faults/loop_job.py."""
-    spec = importlib.util.spec_from_file_location("loop_job", JOB)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["loop_job"] = module
-    spec.loader.exec_module(module)
-    return module

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from uuid import uuid4
 
 import pyarrow as pa
@@ -21,6 +20,8 @@ from streams.publish import Publisher
 from streams.read import PartitionReader
 from streams.schema import Schema
 from streams.stream import Stream
+from tests.faults import loop_job
+from tests.faults.facts import digests
 from tests.kafka_broker import Broker, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -88,12 +89,10 @@ def test_a_broker_that_goes_away_is_waited_for_and_the_log_says_so(
 
 
 @pytest.mark.parametrize("scheme", ["kafka", "kafka+fast"])
-def test_a_job_goes_on_when_its_broker_is_back(
-    own_broker: Broker, own_url: str, loop_job: ModuleType, tmp_path: Path, scheme: str
-) -> None:
+def test_a_job_goes_on_when_its_broker_is_back(own_broker: Broker, own_url: str, tmp_path: Path, scheme: str) -> None:
     with hw.connect(tmp_path / "undisturbed") as hub:
         hub.run(loop_job.build(1_500), until="caught-up")
-        wanted = loop_job.digests(hub, loop_job.build(1_500))
+        wanted = digests(hub, loop_job.build(1_500))
     ended = threading.Event()
     killed = threading.Event()
 
@@ -113,7 +112,7 @@ def test_a_job_goes_on_when_its_broker_is_back(
             ended.set()
             disturbing.join()
         assert killed.is_set()
-        assert loop_job.digests(hub, loop_job.build(1_500)) == wanted
+        assert digests(hub, loop_job.build(1_500)) == wanted
 
 
 def test_a_writer_that_hangs_is_fenced_by_its_successor(kafka_log: Log, kafka_url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ import pytest
 import headwater as hw
 from examples.flights.pipeline import build
 from operators.execution.digest import digest_stream
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 FLIGHTS = 2_000
 
@@ -23,31 +24,29 @@ def flights(workspace: Path, log: str | None, workers: int = 1) -> dict[str, Any
 
 
 @pytest.mark.parametrize(("scheme", "workers"), [("kafka", 1), ("kafka", 2), ("kafka+fast", 1), ("kafka+fast", 2)])
-def test_a_job_with_a_loop_gives_the_same_on_kafka(
-    loop_job: ModuleType, kafka_url: str, tmp_path: Path, scheme: str, workers: int
-) -> None:
+def test_a_job_with_a_loop_gives_the_same_on_kafka(kafka_url: str, tmp_path: Path, scheme: str, workers: int) -> None:
     with hw.connect(tmp_path / "embedded") as hub:
         hub.run(loop_job.build(1_500), until="caught-up")
-        wanted = loop_job.digests(hub, loop_job.build(1_500))
+        wanted = digests(hub, loop_job.build(1_500))
     with hw.connect(tmp_path / "kafka", log=kafka_url.replace("kafka:", f"{scheme}:")) as hub:
         hub.run(loop_job.build(1_500), until="caught-up", workers=workers)
-        assert loop_job.digests(hub, loop_job.build(1_500)) == wanted
+        assert digests(hub, loop_job.build(1_500)) == wanted
 
 
 def test_the_flights_job_gives_the_same_on_kafka(kafka_url: str, tmp_path: Path) -> None:
     assert flights(tmp_path / "kafka", kafka_url) == flights(tmp_path / "embedded", None)
 
 
-def test_a_job_on_kafka_goes_on_from_its_last_commit(loop_job: ModuleType, kafka_url: str, tmp_path: Path) -> None:
+def test_a_job_on_kafka_goes_on_from_its_last_commit(kafka_url: str, tmp_path: Path) -> None:
     with hw.connect(tmp_path / "one", log=kafka_url) as hub:
         hub.run(loop_job.build(600), until="caught-up")
-        wanted = loop_job.digests(hub, loop_job.build(600))
+        wanted = digests(hub, loop_job.build(600))
     with hw.connect(tmp_path / "one", log=kafka_url) as hub:
         hub.run(loop_job.build(600), until="caught-up")
-        assert loop_job.digests(hub, loop_job.build(600)) == wanted
+        assert digests(hub, loop_job.build(600)) == wanted
 
 
-def test_a_catalog_is_made_anew_from_kafka(loop_job: ModuleType, kafka_url: str, tmp_path: Path) -> None:
+def test_a_catalog_is_made_anew_from_kafka(kafka_url: str, tmp_path: Path) -> None:
     with hw.connect(tmp_path / "one", log=kafka_url) as hub:
         hub.run(loop_job.build(300), until="caught-up")
         wanted = hub.catalog.dump(without_runs=True)

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import headwater as hw
 from operators.execution.progress import last_progress
+from tests.faults import loop_job
+from tests.faults.facts import digests
 
 ROOT = Path(__file__).parents[2]
 ROWS = 1_500
@@ -25,14 +26,14 @@ Start = Callable[[], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def wanted(loop_job: ModuleType, tmp_path: Path) -> dict[str, Any]:
+def wanted(tmp_path: Path) -> dict[str, Any]:
     with hw.connect(tmp_path / "undisturbed") as hub:
         hub.run(loop_job.build(ROWS), until="caught-up")
-        return loop_job.digests(hub, loop_job.build(ROWS))  # type: ignore[no-any-return]
+        return digests(hub, loop_job.build(ROWS))
 
 
 @pytest.fixture
-def hub(loop_job: ModuleType, kafka_url: str, tmp_path: Path) -> Iterator[hw.Hub]:
+def hub(kafka_url: str, tmp_path: Path) -> Iterator[hw.Hub]:
     with hw.connect(tmp_path / "shared", log=kafka_url) as hub:
         hub.register(loop_job.build(ROWS))
         yield hub
@@ -84,9 +85,7 @@ def all_ended(found: list[Any]) -> bool:
     return all(one is not None and one.ended for one in found)
 
 
-def test_a_worker_that_is_killed_is_succeeded(
-    loop_job: ModuleType, hub: hw.Hub, start: Start, wanted: dict[str, Any]
-) -> None:
+def test_a_worker_that_is_killed_is_succeeded(hub: hw.Hub, start: Start, wanted: dict[str, Any]) -> None:
     plan = hub.plan(loop_job.build(ROWS))
     first = start()
     start()
@@ -95,12 +94,10 @@ def test_a_worker_that_is_killed_is_succeeded(
     first.wait()
     start()
     wait_for(hub, plan, all_ended)
-    assert loop_job.digests(hub, loop_job.build(ROWS)) == wanted
+    assert digests(hub, loop_job.build(ROWS)) == wanted
 
 
-def test_a_worker_that_hangs_does_no_harm_when_it_wakes(
-    loop_job: ModuleType, hub: hw.Hub, start: Start, wanted: dict[str, Any]
-) -> None:
+def test_a_worker_that_hangs_does_no_harm_when_it_wakes(hub: hw.Hub, start: Start, wanted: dict[str, Any]) -> None:
     plan = hub.plan(loop_job.build(ROWS))
     hung = start()
     wait_for(hub, plan, any)
@@ -112,4 +109,4 @@ def test_a_worker_that_hangs_does_no_harm_when_it_wakes(
     hung.send_signal(signal.SIGCONT)
     time.sleep(3)
     assert [(one.task, one.operator, one.seq) for one in committed(hub, plan)] == ended
-    assert loop_job.digests(hub, loop_job.build(ROWS)) == wanted
+    assert digests(hub, loop_job.build(ROWS)) == wanted

@@ -12,6 +12,10 @@ from typing import Protocol
 
 
 class Databases(Protocol):
+    @property
+    def examples(self) -> int:
+        """How many examples a property is tried with: fewer where each statement is a message to a server."""
+
     def create(self, template: str | None = None) -> str:
         """The address of a new database: an empty one, or a copy of another, to which nobody may be connected."""
 
@@ -26,6 +30,8 @@ class Databases(Protocol):
 
 class SqliteDatabases:
     """A folder for each database, with one file in it, or none if the database is empty."""
+
+    examples = 10
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -32,6 +32,10 @@ SETTINGS = {
     "synchronous_commit": "off",
     "autovacuum": "off",
     "log_checkpoints": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
 }
 SECONDS = 30.0
 
@@ -46,6 +50,8 @@ class PostgresDatabases:
     Copying a database costs a tenth of a second and more. So a copy that is dropped is filled again with what its
     template held, from a schema `kept` that lies beside, and given to the next who wants one.
     """
+
+    examples = 4
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from time import monotonic
-from typing import Final
 
+from streams.log.kafka.fetch import FOLLOWED, fresh_for
 from streams.log.kafka.wire import Place, Wire
-
-#: An answer is good for so many seconds, or for as long as it took: for one pass over a worker's tasks.
-FRESH: Final = 0.002
-#: Partitions that were asked for within so many seconds are asked for together.
-FOLLOWED: Final = 2.0
 
 
 class Ends:
@@ -62,4 +57,4 @@ class Ends:
         self._known = self._wire.ends(places)
         arrived = monotonic()
         self._asked = asked
-        self._good_until = arrived + max(FRESH, arrived - asked)
+        self._good_until = arrived + fresh_for(arrived - asked)

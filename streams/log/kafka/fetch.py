@@ -16,9 +16,10 @@ from streams.log.kafka.decode import Columns, decode
 from streams.log.kafka.wire import READ_COMMITTED, Place, Wire, check
 from streams.message import Fetched
 
-#: An answer of "nothing new" is good for so many seconds, or for as long as it took: for one pass over a worker's
-#: partitions, so that asking takes half of the time at most.
+#: An answer of "nothing new" is good for so many seconds, or for as long as it took, up to the longest: for one pass
+#: over a worker's partitions, so that asking takes half of the time at most.
 FRESH: Final = 0.002
+LONGEST_FRESH: Final = 0.02
 #: Partitions that were read within so many seconds are asked for together.
 FOLLOWED: Final = 2.0
 #: What was fetched of a partition is kept up to so many bytes, for others in this process that read it too.
@@ -164,7 +165,7 @@ class Fetcher:
             if columns.start != known.next:
                 known.restart(columns.start)
             known.checked = now
-            known.fresh = arrived + max(FRESH, arrived - now)
+            known.fresh = arrived + fresh_for(arrived - now)
             known.stable = stable
             known.add(columns, KEPT_BYTES)
         self._evict()
@@ -254,6 +255,11 @@ class Fetcher:
             window.restart(window.served)
             if total <= ALL_KEPT_BYTES // 2:
                 return
+
+
+def fresh_for(taken: float) -> float:
+    """For how many seconds an answer is good that took so many."""
+    return min(max(FRESH, taken), LONGEST_FRESH)
 
 
 def _decoded(place: Place, told: Any, offset: int) -> Columns:

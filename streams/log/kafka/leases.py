@@ -137,6 +137,7 @@ class KafkaLeases:
     def _follow(self, until: int = -1) -> bool:
         """Take in what was said since; whether the claim at offset `until` was granted."""
         granted = False
+        self._fetcher.renew()
         while True:
             fetched = self._fetcher.read(self._place, self._position, 1 << 20)
             for offset, at, value in zip(fetched.offsets, fetched.timestamps, fetched.values, strict=True):

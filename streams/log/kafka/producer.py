@@ -16,6 +16,7 @@ from kafka.errors import (
     RecordListTooLargeError,
     UnknownProducerIdError,
 )
+from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
 from streams.log.kafka.topics import LARGEST_MESSAGE
@@ -49,6 +50,22 @@ class _Values(Serializer):  # type: ignore[misc]
         return None if isinstance(data, _Nothing) else data
 
 
+class _Connections(KafkaNetClient):  # type: ignore[misc]
+    """The client's connections. A broker that is away is not ready; that is no error.
+
+    From the error the client would look for the transaction's coordinator anew, but never again send the request that
+    was to go there: the transaction would hang until it is given up.
+    """
+
+    def await_ready(self, node_id: Any, timeout_ms: int = 30_000) -> bool:
+        try:
+            return bool(super().await_ready(node_id, timeout_ms=timeout_ms))
+        except KafkaError as error:
+            if not is_passing(error):
+                raise
+            return False
+
+
 class Producer:
     """Sends the messages of a transaction as they come.
 
@@ -78,6 +95,7 @@ class Producer:
             value_serializer=_Values(),
             metrics_enabled=False,
             bootstrap_timeout_ms=5_000,
+            kafka_client=_Connections,
         )
         if self._topics:
             # Asked for at once and in time; it would ask for each when it first writes there, and wait.
