@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 VERSION = "4.3.1"
@@ -38,10 +39,11 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 _PROPERTIES = """process.roles=broker,controller
 node.id={node}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{others}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{others}
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 log.dirs={data}
 offsets.topic.replication.factor=1
@@ -54,6 +56,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 log.retention.check.interval.ms=1000
+{more}
 """
 
 _CLUSTER = "aGVhZHdhdGVyLWJyb2tlcg"
@@ -86,10 +89,25 @@ def jars() -> Path:
 
 
 class Broker:
-    """One broker (KRaft, its own controller) whose data lie in `folder`. It can be stopped and started again."""
+    """One broker (KRaft, its own controller) whose data lie in `folder`. It can be stopped and started again.
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    `listeners` are further ones (security protocol: port), `settings` further lines of its settings, `users` those of
+    SCRAM with their passwords.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        listeners: Mapping[str, int] | None = None,
+        settings: str = "",
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._others = "".join(f",{kind}://127.0.0.1:{number}" for kind, number in (listeners or {}).items())
+        self._more = settings
+        self._users = dict(users or {})
         self.port = port or free_port()
         self._controller = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,9 +127,18 @@ class Broker:
         data = self.folder / "data"
         if not data.exists():
             self._settings.write_text(
-                _PROPERTIES.format(node=1, port=self.port, controller=self._controller, data=data)
+                _PROPERTIES.format(
+                    node=1,
+                    port=self.port,
+                    controller=self._controller,
+                    data=data,
+                    others=self._others,
+                    more=self._more,
+                )
             )
             command = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._settings), "--standalone"]
+            for name, password in self._users.items():
+                command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
             ran = subprocess.run(
                 [self._java, "-cp", self._classpath, *command], capture_output=True, text=True, check=False, timeout=120
             )

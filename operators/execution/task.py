@@ -182,6 +182,17 @@ class Task:
         """True if a stream written from outside holds up the next batch."""
         return any(not id.writer for id in self._merge.waiting_for())
 
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The offset of the first message that is not yet taken, of each (stream, partition) that is read; what all
+        tasks of the operator read is told by the first of them."""
+        found: dict[tuple[str, int], int] = {}
+        for index, partition, _, position, *_ in self._inputs.positions():
+            given = self.node.inputs[index]
+            if given.mode == "partitioned" or self.number == 0:
+                place = (given.stream.name, partition)
+                found[place] = min(position, found.get(place, position))
+        return found
+
     @property
     def watermark(self) -> int:
         return self._watermark

@@ -5,9 +5,9 @@ Two logs keep this contract, `embedded` and `kafka`; one suite in tests/streams/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from catalog.errors import HeadwaterError
 from streams.message import Fetched, Headers
@@ -168,3 +168,12 @@ class Log(Protocol):
         """Who works on which task, where the log keeps that; None where another system assigns tasks."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ShowsPositions(Protocol):
+    """A log that other people's tools look into, to see how far each reader is behind."""
+
+    def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
+        """Note the next offset that `reader` will take of each (topic, partition). For people alone: nobody goes on
+        from there. False if the log could not take the note, which does no harm."""

@@ -9,9 +9,13 @@ from time import monotonic, sleep
 from typing import Final
 from weakref import WeakSet
 
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
+
 from streams.log.kafka.address import Address
 from streams.log.kafka.ends import Ends
 from streams.log.kafka.fetch import Fetcher
+from streams.log.kafka.groups import commit_offsets
 from streams.log.kafka.leases import KafkaLeases
 from streams.log.kafka.producer import Producer
 from streams.log.kafka.topics import Topics
@@ -126,6 +130,16 @@ class KafkaLog:
             sleep(min(pause, left))
             pause = min(1.2 * pause, 0.01)
         return version
+
+    def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
+        """Commit these as the offsets of the consumer group `reader`, under this log's prefix: tools that watch a
+        cluster show its lag by them. Nothing reads them back; False, and a line in the program's log, if they could not
+        be committed."""
+        offsets = {
+            TopicPartition(self._topics.name(topic), partition): OffsetAndMetadata(offset, "", -1)
+            for (topic, partition), offset in positions.items()
+        }
+        return commit_offsets(self._wire, self.address.prefix + reader, offsets)
 
     @property
     def leases(self) -> KafkaLeases:

@@ -23,6 +23,7 @@ from kafka.errors import (
 from kafka.protocol.consumer import ListOffsetsRequest
 
 from streams.log.kafka.address import Address
+from streams.log.kafka.diagnosis import check_files, unreachable
 from streams.log.protocol import LogError
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Wire:
     def __init__(self, address: Address, *, connect_seconds: float = CONNECT_SECONDS) -> None:
         self.address = address
         self._leaders: dict[str, list[int]] = {}
+        check_files(address)
         quiet = logging.getLogger("kafka")
         if quiet.level == logging.NOTSET:
             # It tells every refused connection as an error; what matters of it is told here in plain words.
@@ -78,7 +80,9 @@ class Wire:
                 **client_settings(address), bootstrap_timeout_ms=round(connect_seconds * 1_000)
             )
         except (KafkaError, OSError, ValueError, AssertionError) as error:
-            raise unreachable(address, error) from error
+            if isinstance(error, (SaslAuthenticationFailedError, AuthorizationError)):
+                raise refused(address, error, "connecting") from error
+            raise unreachable(address, _words(error)) from error
         self._manager = self.admin._manager
 
     def patiently(self, attempt: Callable[[], T], *, doing: str) -> T:
@@ -228,17 +232,6 @@ def refused(address: Address, error: BaseException, doing: str) -> LogError:
     else:
         fix = "The broker's own log tells more."
     return LogError(f"{_words(error)} while {doing}", where=address.shown, fix=fix)
-
-
-def unreachable(address: Address, error: BaseException) -> LogError:
-    """Our error for a cluster that cannot be connected to."""
-    if isinstance(error, (SaslAuthenticationFailedError, AuthorizationError)):
-        return refused(address, error, "connecting")
-    return LogError(
-        f"No broker answers ({_words(error)})",
-        where=address.shown,
-        fix="Start it, or check host, port and listeners; a listener with TLS or SASL needs security_protocol.",
-    )
 
 
 def _words(error: BaseException) -> str:
