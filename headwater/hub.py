@@ -63,7 +63,7 @@ class Hub(Asking):
         if dry_run:
             return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
-        self.log.create(platform.topics(pipeline))
+        platform.create_topics(self.log, platform.streams_of(pipeline))
         self._streams.clear()
         self._publishers.clear()
         platform.pump(self.catalog, self.log)
@@ -78,7 +78,7 @@ class Hub(Asking):
         differences = self.catalog.stream_difference(spec, compatible=compatible)
         if not dry_run:
             self.catalog.register_stream(spec, compatible=compatible)
-            self.log.create([platform.topic_of(stream)])
+            platform.create_topics(self.log, [stream])
             self._streams.pop(stream.name, None)
             self._publishers.pop(stream.name, None)
             platform.pump(self.catalog, self.log)
