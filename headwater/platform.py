@@ -99,6 +99,15 @@ def topic_of(stream: Stream) -> Topic:
     )
 
 
+def alike(topic: Topic, wanted: Topic) -> bool:
+    """True if a topic is as it should be; logs keep times of retention in whole milliseconds, rounded up."""
+    return replace(topic, retention=_milliseconds(topic)) == replace(wanted, retention=_milliseconds(wanted))
+
+
+def _milliseconds(topic: Topic) -> int | None:
+    return None if topic.retention is None else -(-topic.retention // 1000)
+
+
 def create_topics(log: Log, streams: Iterable[Stream]) -> None:
     """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise. The topic of an
     adopted stream is left as it is, and has to have the partitions that the stream says;"""

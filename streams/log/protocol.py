@@ -177,3 +177,23 @@ class ShowsPositions(Protocol):
     def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
         """Note the next offset that `reader` will take of each (topic, partition). For people alone: nobody goes on
         from there. False if the log could not take the note, which does no harm."""
+
+
+class Reader(NamedTuple):
+    """Who reads topics besides our tasks: a consumer group. `state` is the log's own word, `clients` are the names that
+    its members give themselves, `topics` those that it reads, `positions` the next offset of each (topic, partition)
+    as far as it said so."""
+
+    name: str
+    state: str
+    clients: tuple[str, ...]
+    topics: tuple[str, ...]
+    positions: Mapping[tuple[str, int], int]
+
+
+@runtime_checkable
+class KnowsReaders(Protocol):
+    """A log that others read too, and that knows them."""
+
+    def readers(self) -> list[Reader]:
+        """All of them, by name; our operators' too, whose positions `show_positions` noted."""

@@ -15,13 +15,13 @@ from kafka.structs import OffsetAndMetadata
 from streams.log.kafka.address import Address
 from streams.log.kafka.ends import Ends
 from streams.log.kafka.fetch import Fetcher
-from streams.log.kafka.groups import commit_offsets
+from streams.log.kafka.groups import commit_offsets, readers_of
 from streams.log.kafka.leases import KafkaLeases
 from streams.log.kafka.producer import Producer
 from streams.log.kafka.topics import Topics
 from streams.log.kafka.wire import Place, Wire
 from streams.log.kafka.writer import KafkaWriter, Transactions
-from streams.log.protocol import LogError, Topic
+from streams.log.protocol import LogError, Reader, Topic
 from streams.message import Fetched
 
 #: Looking back for the newest messages begins so many offsets before the end: markers take offsets too.
@@ -140,6 +140,10 @@ class KafkaLog:
             for (topic, partition), offset in positions.items()
         }
         return commit_offsets(self._wire, self.address.prefix + reader, offsets)
+
+    def readers(self) -> list[Reader]:
+        """The consumer groups that read topics of this log, by name."""
+        return readers_of(self._wire, self.address.prefix)
 
     @property
     def leases(self) -> KafkaLeases:
