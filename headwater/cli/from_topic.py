@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register_from_topic(session: Session, topic: str, out: Path | None, sample: int, yes: bool) -> None:
     """Look at a topic, write its contract to a file, show it, and register it if the user says so."""
-    from headwater.from_topic import CannotAdopt, from_topic
+    from headwater.from_topic import CannotAdopt
     from streams.odcs import read_contract
 
     hub = session.hub()
@@ -28,7 +28,7 @@ def register_from_topic(session: Session, topic: str, out: Path | None, sample: 
             where=str(file),
             fix=f"Register it: headwater register {file}. Or name another file: --out FILE.",
         )
-    adoption = from_topic(hub, topic, sample=sample)
+    adoption = hub.from_topic(topic, sample=sample)
     file.write_text(adoption.contract, encoding="utf-8")
     if not session.json:
         _show(session, adoption, file)

@@ -27,11 +27,9 @@ def observe(
     check: Annotated[bool, typer.Option("--check", help=f"Exit code {DIFFERENT} if anything stands out.")] = False,
 ) -> None:
     """Compare the log with the catalog: topics, consumer groups and messages that nobody declared; lag by operator."""
-    from headwater.observe import observe as observed
-
     hub = session.hub()
     with session.working("Looking at the newest messages …"):
-        found = observed(hub)
+        found = hub.observe()
     if session.json:
         session.emit({**asdict(found), "clean": found.clean})
     else:

@@ -185,13 +185,7 @@ class Task:
     def positions(self) -> dict[tuple[str, int], int]:
         """The offset of the first message that is not yet taken, of each (stream, partition) that is read; what all
         tasks of the operator read is told by the first of them."""
-        found: dict[tuple[str, int], int] = {}
-        for index, partition, _, position, *_ in self._inputs.positions():
-            given = self.node.inputs[index]
-            if given.mode == "partitioned" or self.number == 0:
-                place = (given.stream.name, partition)
-                found[place] = min(position, found.get(place, position))
-        return found
+        return self._inputs.untaken(whole=self.number == 0)
 
     @property
     def watermark(self) -> int:
