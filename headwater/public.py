@@ -8,6 +8,7 @@ from headwater import testing
 from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
+from headwater.faust_engine import NoFaust, faust_app
 from headwater.from_topic import Adoption, CannotAdopt
 from headwater.hub import Hub, connect
 from headwater.labels import LabelAnalysis
@@ -130,6 +131,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Models",
+    "NoFaust",
     "NoSuchModel",
     "NoSuchRow",
     "NotRegistered",
@@ -176,6 +178,7 @@ __all__ = [
     "condition",
     "connect",
     "covered",
+    "faust_app",
     "features",
     "features_digest",
     "finite",

@@ -34,6 +34,11 @@ class Until(StrEnum):
     caught_up = "caught-up"
 
 
+class RunsOn(StrEnum):
+    embedded = "embedded"
+    faust = "faust"
+
+
 class OnGap(StrEnum):
     stop = "stop"
     skip = "skip"
@@ -44,7 +49,11 @@ def add_to(app: typer.Typer) -> None:
         app,
         "run",
         panel=PANEL,
-        examples=["headwater run pipeline.py --until caught-up", "headwater run pipeline.py --workers 2"],
+        examples=[
+            "headwater run pipeline.py --until caught-up",
+            "headwater run pipeline.py --workers 2",
+            "headwater run pipeline.py --engine faust",
+        ],
     )(run)
     command(app, "status", panel=PANEL, examples=["headwater status", "headwater status --tasks --watch"])(status)
     command(
@@ -71,6 +80,12 @@ def run(
     on_gap: Annotated[
         OnGap, typer.Option(help="Where retention took rows before they were read: stop, or skip them and record it.")
     ] = OnGap.stop,
+    engine: Annotated[
+        RunsOn, typer.Option(help="What runs it: this process, or this one as one of several Faust workers on Kafka.")
+    ] = RunsOn.embedded,
+    web_port: Annotated[
+        int, typer.Option(min=0, help="With --engine faust: where the worker's web server listens; 0: nowhere.")
+    ] = 6066,
 ) -> None:
     """Register a pipeline and run it.
 
@@ -89,7 +104,11 @@ def run(
             max_wait=max_wait,
             on_gap=on_gap.value,
             console=None if session.json or session.out.plain else session.out.console,
+            engine=engine.value,
+            web_port=web_port or None,
         )
+    if report.signal is not None:
+        stopped.append(INTERRUPTED if report.signal == signal.SIGINT else TERMINATED)
     after = hub.status(list(pipeline.nodes))
     if session.json:
         session.emit({**asdict(report), "stopped": bool(stopped), "operators": [_operator_json(one) for one in after]})

@@ -48,12 +48,14 @@ class RunFailed(HeadwaterError):
 @dataclass
 class RunReport:
     """What a run came to: its id, seconds, how often a worker died and was replaced, and whether it was interrupted
-    (Ctrl-C) before its end. `failed` has the errors of tasks that stopped."""
+    (Ctrl-C) before its end, with the number of the signal if the engine took it. `failed` has the errors of tasks that
+    stopped."""
 
     run: str
     seconds: float = 0.0
     replaced: int = 0
     interrupted: bool = False
+    signal: int | None = None
     failed: dict[str, HeadwaterError] = field(default_factory=dict)
 
 

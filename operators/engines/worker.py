@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from catalog.errors import HeadwaterError
+from operators.engines.assignment import NOTHING, Assignment
 from operators.engines.positions import ShownPositions
 from operators.errors import TaskFailed
 from operators.execution.plan import Plan
@@ -26,6 +27,8 @@ BUSY_ATTEMPTS = 5
 class Worker:
     """Runs tasks of a plan. `leases` None means that this worker is the only one; otherwise it takes its share among
     all workers that are announced, or `planned` to come. `number` spreads the tasks of one operator over workers.
+    With `assigned` a group shares the tasks out: this worker has those of the newest assignment, and a task that it
+    loses meanwhile is in `lost` and is not started again before another assignment.
     With `max_wait` a task goes on after so many seconds without an input that brings nothing.
 
     A task that stops with an error is in `failed` and does nothing more, here or on another worker of the run.
@@ -40,9 +43,14 @@ class Worker:
         max_wait: float | None = None,
         number: int = 0,
         planned: int = 1,
+        assigned: Callable[[], Assignment] | None = None,
     ) -> None:
         self.tasks: dict[str, Task | SourceTask] = {}
         self.failed: dict[str, HeadwaterError] = {}
+        self.lost: set[str] = set()
+        self._assigned = assigned
+        self._assignment = NOTHING
+        self._due: list[str] = []
         self._plan = plan
         self._context = context
         self._leases = leases
@@ -99,6 +107,8 @@ class Worker:
                 self._abort(task)
 
     def _claim(self) -> bool:
+        if self._assigned is not None:
+            return self._follow(self._assigned)
         now = monotonic()
         if now < self._next_claim:
             return False
@@ -116,6 +126,21 @@ class Worker:
                 raise
             logger.warning("%s; trying again", error)
             return True
+
+    def _follow(self, assigned: Callable[[], Assignment]) -> bool:
+        """Have the tasks of the newest assignment: each is started once for it; those that stay go on as they are."""
+        newest = assigned()
+        if newest != self._assignment:
+            self._assignment = newest
+            self.lost.clear()
+            for name in [name for name in self.tasks if name not in newest.tasks]:
+                self._drop(name, release=True)
+            known = {*self.tasks, *self.failed}
+            self._due = [name for name in self._plan.tasks() if name in newest.tasks and name not in known]
+        happened = bool(self._due)
+        while self._due and assigned() == self._assignment:
+            self._start(self._due.pop(0))
+        return happened
 
     def _claim_share(self, names: list[str], leases: Leases) -> bool:
         owner = self._context.owner
@@ -148,6 +173,10 @@ class Worker:
             task = Task(node, number, self._plan, self._context)
         try:
             task.start()
+        except Fenced:
+            logger.warning("%s was taken over by another worker while this one started it", name)
+            self.lost.add(name)
+            self._abort(task)
         except LogBusy as error:
             self._put_off(task, error)
         except Exception as error:
@@ -165,6 +194,7 @@ class Worker:
             happened = task.work(force=force)
         except Fenced:
             logger.warning("%s has a newer owner; this worker leaves it", name)
+            self.lost.add(name)
             self._drop(name, release=False)
             return True
         except LogBusy as error:
@@ -186,6 +216,7 @@ class Worker:
             return
         logger.warning("%s: %s; trying again (%d of %d)", task.name, error, attempt, BUSY_ATTEMPTS - 1)
         self.tasks.pop(task.name, None)
+        self.lost.add(task.name)
         self._abort(task)
         self._next_claim = 0.0
 

@@ -35,6 +35,7 @@ class SourceTask:
         self._context = context
         self._blocks: Iterator[pa.RecordBatch] | None = None
         self._owned = False
+        self._began = 0.0
 
     def start(self) -> None:
         """Own the task and find its cursor."""
@@ -83,7 +84,8 @@ class SourceTask:
         the stream (what came before them is published), SourceError if the data cannot be read."""
         if self.ended:
             return False
-        until = monotonic() + seconds
+        self._began = monotonic()
+        until = self._began + seconds
         if self._blocks is None:
             self._blocks = self.source.blocks(self._cursor)
         rows = 0
@@ -183,3 +185,4 @@ class SourceTask:
         self._writer.append(progress_topic(self.node.name), 0, [None], [progress.encode()], ())
         self._writer.commit()
         self._seq += 1
+        self._context.committed(progress, monotonic() - self._began)

@@ -50,7 +50,7 @@ class Context:
     """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
     declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
     written every `snapshot_every` transactions. `on_gap` says what to do where rows were removed from the log before
-    they were read."""
+    they were read. `committed` is told each transaction once it is durable, with the seconds that it took."""
 
     log: Log
     schema: Callable[[int], Schema]
@@ -62,6 +62,7 @@ class Context:
     parents: bool = True
     snapshot_every: int = EVERY
     on_gap: OnGap = "stop"
+    committed: Callable[[Progress, float], None] = lambda progress, seconds: None
 
 
 def handed(given: Input, batch: Arrived, clock: int) -> Batch:
@@ -145,12 +146,12 @@ class Task:
         Raises Fenced, LogBusy or LogFull from the log, RowsGone, or StepFailed after committing what came before the
         batch that failed; the task must then be started anew.
         """
-        unchanged = self._inputs.unchanged()
-        if self._idle and unchanged and not force:
+        self._began = monotonic()
+        if self._inputs.unchanged() and self._idle and not force:
             return False
         self._idle = False
         self._inputs.poll()
-        until = monotonic() + seconds
+        until = self._began + seconds
         try:
             while self._take_next(force=force):
                 force = False
@@ -415,4 +416,5 @@ class Task:
         self.state.settle()
         self._seq += 1
         self._committed = monotonic()
+        context.committed(progress, self._committed - self._began)
         self._begin()

@@ -41,3 +41,9 @@ def test_any_module_may_be_imported_first(first: str) -> None:
 def test_importing_the_package_is_cheap() -> None:
     program = "import sys, headwater\nsys.exit(len({'pyarrow', 'sqlalchemy', 'numpy'} & set(sys.modules)))\n"
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
+def test_no_public_name_needs_a_service_or_its_client() -> None:
+    clients = "{'faust', 'mode', 'aiokafka', 'kafka', 'confluent_kafka', 'psycopg', 'sklearn'}"
+    program = f"import sys\nfrom headwater import *\nsys.exit(len({clients} & set(sys.modules)))\n"
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60)

@@ -1,12 +1,15 @@
-"""One live worker of the job in tests/faults/loop_job.py: `python live_worker.py WORKSPACE LOG ROWS`. It never ends."""
+"""One live worker of the job in tests/faults/loop_job.py: `python live_worker.py WORKSPACE LOG ROWS ENGINE`. It never
+ends by itself."""
 
 from __future__ import annotations
 
 import sys
 
 import headwater as hw
+from headwater.faust_engine import Engine
 from tests.faults.loop_job import build
 
 if __name__ == "__main__":
+    engine: Engine = "faust" if sys.argv[4] == "faust" else "embedded"
     with hw.connect(sys.argv[1], log=sys.argv[2]) as hub:
-        hub.run(build(int(sys.argv[3])), max_wait=None)
+        hub.run(build(int(sys.argv[3])), max_wait=None, engine=engine, web_port=None)

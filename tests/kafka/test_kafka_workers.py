@@ -1,4 +1,5 @@
-"""Live workers in processes of their own share a job on Kafka, and take over from those that are killed or hang."""
+"""Live workers in processes of their own share a job on Kafka, and take over from those that leave, are killed or hang;
+embedded workers, which agree by leases, and Faust's, which are a consumer group."""
 
 from __future__ import annotations
 
@@ -39,18 +40,23 @@ def hub(kafka_url: str, tmp_path: Path) -> Iterator[hw.Hub]:
         yield hub
 
 
+@pytest.fixture(params=["embedded", "faust"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def start(hub: hw.Hub, kafka_url: str, tmp_path: Path) -> Iterator[Start]:
+def start(hub: hw.Hub, kafka_url: str, tmp_path: Path, engine: str) -> Iterator[Start]:
     """Starts one more worker; all are killed at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def starting() -> subprocess.Popen[bytes]:
         program = Path(__file__).with_name("live_worker.py")
         process = subprocess.Popen(
-            [sys.executable, str(program), str(tmp_path / "shared"), kafka_url, str(ROWS)],
+            [sys.executable, str(program), str(tmp_path / "shared"), kafka_url, str(ROWS), engine],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=(tmp_path / f"worker-{len(started)}.log").open("wb"),
         )
         started.append(process)
         return process
@@ -109,4 +115,19 @@ def test_a_worker_that_hangs_does_no_harm_when_it_wakes(hub: hw.Hub, start: Star
     hung.send_signal(signal.SIGCONT)
     time.sleep(3)
     assert [(one.task, one.operator, one.seq) for one in committed(hub, plan)] == ended
+    assert digests(hub, loop_job.build(ROWS)) == wanted
+
+
+@pytest.mark.parametrize("engine", ["faust"], indirect=True)
+def test_a_worker_that_is_told_to_end_leaves_its_tasks_to_the_others(
+    hub: hw.Hub, start: Start, wanted: dict[str, Any]
+) -> None:
+    plan = hub.plan(loop_job.build(ROWS))
+    first = start()
+    wait_for(hub, plan, any)
+    start()
+    wait_for(hub, plan, some_commits)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=60) == 0
+    wait_for(hub, plan, all_ended)
     assert digests(hub, loop_job.build(ROWS)) == wanted

@@ -1,0 +1,142 @@
+"""Pipelines on Faust: workers that a Kafka consumer group shares the tasks among."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from headwater import platform
+from headwater.config import Config, ConfigError
+from headwater.display import Display
+from operators.engines.report import RunReport, Until
+from operators.pipeline import Pipeline
+from streams.log import without_secrets
+from streams.log.leases import owner_name
+from streams.read import OnGap
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from headwater.hub import Hub
+    from operators.engines.faust import App
+    from operators.engines.faust.tasks import Job
+
+Engine = Literal["embedded", "faust"]
+
+
+class NoFaust(ConfigError):
+    """The Faust engine cannot run here: it is not installed, or the log is not on Kafka."""
+
+
+def faust_app(
+    pipeline: Pipeline,
+    *,
+    workspace: str | Path | None = None,
+    log: str | None = None,
+    catalog: str | None = None,
+    until: Until | None = None,
+    max_wait: float | None = 5.0,
+    on_gap: OnGap = "stop",
+    web_port: int | None = 6066,
+) -> App:
+    """The Faust app of a pipeline, for `faust -A MODULE worker`: put it into a module as `app`. Where log and catalog
+    are is found as in `connect`; they are opened, and the pipeline registered, when a worker starts. NoFaust."""
+    from headwater.hub import Hub
+
+    config = Config.find(workspace=workspace, log=log, catalog=catalog)
+
+    def prepare() -> None:
+        with Hub(config) as hub:
+            hub.register(pipeline)
+
+    @contextmanager
+    def connect() -> Iterator[Job]:
+        with Hub(config) as hub, _job(hub, pipeline, on_gap) as job:
+            yield job
+
+    return _app(pipeline, config, connect, prepare, until, max_wait, web_port)
+
+
+def run_on_faust(
+    hub: Hub,
+    pipeline: Pipeline,
+    until: Until | None,
+    workers: int,
+    max_wait: float | None,
+    on_gap: OnGap,
+    web_port: int | None,
+    watch: Callable[[], None] | None = None,
+    console: Console | None = None,
+) -> RunReport:
+    """A worker in this process, which shares the tasks with all other Faust workers of the pipeline. NoFaust."""
+    if workers != 1:
+        raise NoFaust(
+            f"A Faust worker is one process, not {workers}",
+            where=pipeline.name,
+            fix="Start as many of them as there is work for: they share the tasks.",
+        )
+    looks: list[Callable[[], None]] = [watch] if watch is not None else []
+
+    @contextmanager
+    def connect() -> Iterator[Job]:
+        with _job(hub, pipeline, on_gap) as job:
+            if console is None:
+                yield job
+                return
+            with Display(job[0], hub.log, console, schemas=hub.schema) as display:
+                looks.append(display)
+                yield job
+
+    def look() -> None:
+        for one in looks:
+            one()
+
+    app = _app(pipeline, hub.config, connect, lambda: None, until, max_wait, web_port, look)
+    hub.register(pipeline)
+    from operators.engines import faust
+
+    return faust.run(app, pipeline.name, len(hub.plan(pipeline).tasks()))
+
+
+@contextmanager
+def _job(hub: Hub, pipeline: Pipeline, on_gap: OnGap) -> Iterator[Job]:
+    plan = hub.plan(pipeline)
+    with platform.following(hub.catalog, hub.log):
+        yield plan, replace(hub.context(plan), on_gap=on_gap, owner=owner_name())
+
+
+def _app(
+    pipeline: Pipeline,
+    config: Config,
+    connect: Callable[[], AbstractContextManager[Job]],
+    prepare: Callable[[], None],
+    until: Until | None,
+    max_wait: float | None,
+    web_port: int | None,
+    watch: Callable[[], None] = lambda: None,
+) -> App:
+    if config.log.partition("://")[0] not in ("kafka", "kafka+fast"):
+        raise NoFaust(
+            "Faust workers need a log on Kafka",
+            where=without_secrets(config.log),
+            fix="Name one, as HEADWATER_LOG=kafka://host:port, or run with the embedded engine.",
+        )
+    try:
+        # Only who asks for it needs Faust.
+        from operators.engines import faust
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("faust", "mode", "prometheus_client"):
+            raise
+        raise NoFaust(
+            f"The Faust engine is not installed ({error.name} is missing)",
+            where=pipeline.name,
+            fix="pip install 'headwater[faust]'.",
+        ) from error
+    from streams.log.kafka.address import Address
+
+    settings = faust.Settings(config.workspace / "faust", until, max_wait, web_port=web_port)
+    address = Address.parse(config.log)
+    return faust.make_app(pipeline.name, pipeline.nodes, address, connect, prepare, settings, watch=watch)
