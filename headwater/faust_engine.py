@@ -41,9 +41,12 @@ def faust_app(
     max_wait: float | None = 5.0,
     on_gap: OnGap = "stop",
     web_port: int | None = 6066,
+    session: float = 10.0,
 ) -> App:
     """The Faust app of a pipeline, for `faust -A MODULE worker`: put it into a module as `app`. Where log and catalog
-    are is found as in `connect`; they are opened, and the pipeline registered, when a worker starts. NoFaust."""
+    are is found as in `connect`; they are opened, and the pipeline registered, when a worker starts. The tasks of a
+    worker of which the brokers hear nothing for `session` seconds go to the others (6 at least, unless the brokers are
+    set to allow less). NoFaust."""
     from headwater.hub import Hub
 
     config = Config.find(workspace=workspace, log=log, catalog=catalog)
@@ -57,7 +60,7 @@ def faust_app(
         with Hub(config) as hub, _job(hub, pipeline, on_gap) as job:
             yield job
 
-    return _app(pipeline, config, connect, prepare, until, max_wait, web_port)
+    return _app(pipeline, config, connect, prepare, until, max_wait, web_port, session=session)
 
 
 def run_on_faust(
@@ -117,6 +120,7 @@ def _app(
     max_wait: float | None,
     web_port: int | None,
     watch: Callable[[], None] = lambda: None,
+    session: float = 10.0,
 ) -> App:
     if config.log.partition("://")[0] not in ("kafka", "kafka+fast"):
         raise NoFaust(
@@ -137,6 +141,6 @@ def _app(
         ) from error
     from streams.log.kafka.address import Address
 
-    settings = faust.Settings(config.workspace / "faust", until, max_wait, web_port=web_port)
+    settings = faust.Settings(config.workspace / "faust", until, max_wait, session, web_port=web_port)
     address = Address.parse(config.log)
     return faust.make_app(pipeline.name, pipeline.nodes, address, connect, prepare, settings, watch=watch)
