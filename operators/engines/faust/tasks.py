@@ -26,7 +26,8 @@ LOOK_SECONDS: Final = 0.05
 ASK_SECONDS: Final = 1.0
 #: A worker whose tasks had nothing to do for so long leaves them to the others (`until="caught-up"`).
 LEAVE_SECONDS: Final = 5.0
-#: Lost tasks are asked back from the group this often at most: each time all of its workers pause.
+#: If tasks are lost and the group does not decide anew by itself within so many seconds, it is asked to. A worker that
+#: hung is out of the group and finds that out sooner.
 REJOIN_SECONDS: Final = 5.0
 
 Job = tuple[Plan, Context]
@@ -71,7 +72,7 @@ class TaskThread(Thread):
         self._watch = watch
         self._quiet: tuple[int, float] = (-1, 0.0)
         self._next_ask = 0.0
-        self._next_rejoin = 0.0
+        self._rejoin_at: float | None = None
 
     def still_for(self) -> float:
         """Seconds since it last came round: it runs one transaction, or waits for the log."""
@@ -117,8 +118,12 @@ class TaskThread(Thread):
 
     def _ask_back(self, worker: Worker) -> None:
         """Have the group decide anew if tasks were lost that it gave to this worker."""
-        if worker.lost and monotonic() >= self._next_rejoin:
-            self._next_rejoin = monotonic() + REJOIN_SECONDS
+        if not worker.lost or self._handover.interrupted():
+            self._rejoin_at = None
+        elif self._rejoin_at is None:
+            self._rejoin_at = monotonic() + REJOIN_SECONDS
+        elif monotonic() >= self._rejoin_at:
+            self._rejoin_at = None
             logger.warning("asking the group who has %s now", ", ".join(sorted(worker.lost)))
             self._signals.rejoin()
 
