@@ -165,7 +165,10 @@ class Topics:
             raise refused(self._wire.address, error, "asking for topics' settings") from error
         found = {}
         for name, led in leaders.items():
-            settings = {key: one["value"] for key, one in told[name].items()}
+            settings = {key: one["value"] for key, one in told.get(name, {}).items()}
+            if not settings:
+                # The broker that was asked has not heard of the topic yet, though the one before had.
+                continue
             topic = _topic(name[len(self._prefix) :], len(led), settings)
             if check:
                 _refuse_unfit(topic.name, settings)
