@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
 import pyarrow as pa
 
-from catalog.errors import HeadwaterError
 from operators.execution.state import State
 from operators.join.rows import addresses_of, kept_schema, one_batch, own_columns
 from operators.model.artefact import LARGEST_CONTENT, ModelError, decode, manifest_text
@@ -19,6 +18,7 @@ from operators.model.stream import MODEL_SCHEMA, Event, ModelEvent, ModelRole
 from streams.message import RowAddress
 
 MOST_CHUNKS: Final = 4096
+_WHERE: Final = "the content of a model message"
 _ARRIVING: Final = "model arriving"
 _SAME: Final = ("model", "version", "at", "event", "role", "estimator", "trained_rows", "chunks", "sha256")
 
@@ -45,11 +45,14 @@ class Refused:
 class Inbox:
     """Reads the rows of the model stream `model` for a task; chunks of an unfinished content wait in its state.
 
-    `classes` are those that a model must have, None for regressors.
+    `classes` are those that a model must have, None for regressors; `load` is `load_content`, or one that remembers.
     """
 
-    def __init__(self, model: str, classes: tuple[Class, ...] | None) -> None:
+    def __init__(
+        self, model: str, classes: tuple[Class, ...] | None, load: Callable[[bytes], Learner] | None = None
+    ) -> None:
         self._model = model
+        self._load = load or load_content
         self._classes = classes
         self.schema = kept_schema(MODEL_SCHEMA)
 
@@ -114,7 +117,7 @@ class Inbox:
             try:
                 if manifest_text(content, where) != first["manifest"]:
                     return self._refused(first, address, "the manifest beside its content is another one")
-                problem = self._unfit(load(decode(content, where), where))
+                problem = self._unfit(self._load(content))
             except ModelError as error:
                 problem = error.what
             if problem is not None:
@@ -145,16 +148,9 @@ class Inbox:
         return Refused(row["model"], row["version"], row["at"], address, reason)
 
 
-def learner_of(content: bytes, where: str) -> Learner:
-    """The learner of content that was checked when it came. ModelError if this process cannot read it any more."""
-    try:
-        return load(decode(content, where), where)
-    except HeadwaterError as error:
-        raise ModelError(
-            f"The model in force cannot be loaded: {error.what}",
-            where=where,
-            fix="Run with the library versions that its manifest names, or promote a model made with these.",
-        ) from error
+def load_content(content: bytes) -> Learner:
+    """The learner that a model message carries. ModelError, or another HeadwaterError, if it is none."""
+    return load(decode(content, _WHERE), _WHERE)
 
 
 def _continues(first: dict[str, Any], row: dict[str, Any], number: int) -> bool:
