@@ -14,10 +14,10 @@ from examples.flights import data, features, learning
 
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
-#: Rows in one batch of a source, about half a day: a model can only take effect between two batches.
-FLIGHTS_AT_ONCE: Final = 500
-#: Half a day of weather at three airports.
-HOURS_AT_ONCE: Final = 36
+#: Rows in one batch of a source, about a day: a model can only take effect between two batches.
+FLIGHTS_AT_ONCE: Final = 1_000
+#: A day of weather at three airports.
+HOURS_AT_ONCE: Final = 72
 
 
 def build(rows: int | None = None) -> hw.Pipeline:

@@ -11,14 +11,11 @@ import pyarrow as pa
 
 from operators.execution.state import State
 from operators.join.rows import addresses_of, kept_schema, one_batch, own_columns
-from operators.model.artefact import LARGEST_CONTENT, ModelError, decode, manifest_text
-from operators.model.format import load
-from operators.model.learner import Class, Learner
+from operators.model.artefact import LARGEST_CONTENT, ModelError, manifest_text
 from operators.model.stream import MODEL_SCHEMA, Event, ModelEvent, ModelRole
 from streams.message import RowAddress
 
 MOST_CHUNKS: Final = 4096
-_WHERE: Final = "the content of a model message"
 _ARRIVING: Final = "model arriving"
 _SAME: Final = ("model", "version", "at", "event", "role", "estimator", "trained_rows", "chunks", "sha256")
 
@@ -45,15 +42,12 @@ class Refused:
 class Inbox:
     """Reads the rows of the model stream `model` for a task; chunks of an unfinished content wait in its state.
 
-    `classes` are those that a model must have, None for regressors; `load` is `load_content`, or one that remembers.
+    `problem` says what is wrong with an event's content, if anything is.
     """
 
-    def __init__(
-        self, model: str, classes: tuple[Class, ...] | None, load: Callable[[bytes], Learner] | None = None
-    ) -> None:
+    def __init__(self, model: str, problem: Callable[[ModelEvent, bytes], str | None]) -> None:
         self._model = model
-        self._load = load or load_content
-        self._classes = classes
+        self._problem_of = problem
         self.schema = kept_schema(MODEL_SCHEMA)
 
     def take(self, state: State, rows: Any) -> Iterator[Received | Refused]:
@@ -117,11 +111,8 @@ class Inbox:
             try:
                 if manifest_text(content, where) != first["manifest"]:
                     return self._refused(first, address, "the manifest beside its content is another one")
-                problem = self._unfit(self._load(content))
             except ModelError as error:
-                problem = error.what
-            if problem is not None:
-                return self._refused(first, address, problem)
+                return self._refused(first, address, error.what)
         event = ModelEvent(
             model=first["model"],
             version=first["version"],
@@ -133,32 +124,17 @@ class Inbox:
             content=content,
             reason=first["reason"],
         )
+        problem = None if content is None else self._problem_of(event, content)
+        if problem is not None:
+            return self._refused(first, address, problem)
         return Received(event, address)
-
-    def _unfit(self, learner: Learner) -> str | None:
-        if not learner.is_trained:
-            return "it has learnt nothing yet"
-        if learner.classes != self._classes or _kinds(learner.classes) != _kinds(self._classes):
-            expected = "numbers" if self._classes is None else f"the classes {list(self._classes)}"
-            got = "numbers" if learner.classes is None else f"the classes {list(learner.classes)}"
-            return f"it predicts {got}; declared are {expected}"
-        return None
 
     def _refused(self, row: dict[str, Any], address: RowAddress, reason: str) -> Refused:
         return Refused(row["model"], row["version"], row["at"], address, reason)
 
 
-def load_content(content: bytes) -> Learner:
-    """The learner that a model message carries. ModelError, or another HeadwaterError, if it is none."""
-    return load(decode(content, _WHERE), _WHERE)
-
-
 def _continues(first: dict[str, Any], row: dict[str, Any], number: int) -> bool:
     return row["chunk"] == number and row["content"] is not None and all(row[name] == first[name] for name in _SAME)
-
-
-def _kinds(classes: tuple[Class, ...] | None) -> list[type]:
-    return [type(value) for value in classes or ()]
 
 
 def _told(rows: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ import orjson
 
 from catalog.errors import HeadwaterError
 from operators.execution.state import State
-from operators.model.artefact import ModelError
-from operators.model.learner import Learner
+from operators.model.artefact import ModelError, decode
+from operators.model.format import load
+from operators.model.learner import Class, Learner
 from operators.model.stream import ModelEvent
-from operators.predict.inbox import Received, Refused, load_content
+from operators.predict.inbox import Received, Refused
 from streams.message import RowAddress
 
 MOST_SHADOWS: Final = 16
@@ -42,10 +43,27 @@ class Loading:
     """Keeps models in the states of tasks, and what was loaded of them for all tasks of a process, which get the same
     models. `beside` says whether challengers are wanted too."""
 
-    def __init__(self, *, beside: bool) -> None:
+    def __init__(self, classes: tuple[Class, ...] | None, *, beside: bool) -> None:
+        self._classes = classes
         self._beside = beside
         #: Learners by their content: they are not changed by scoring.
-        self.learner = lru_cache(maxsize=_MOST_LOADED)(load_content)
+        self._learner = lru_cache(maxsize=_MOST_LOADED)(_load)
+
+    def problem(self, event: ModelEvent, content: bytes) -> str | None:
+        """What is wrong with the content of a model that is to score; others are looked at once they are champion."""
+        if event.role != "champion" and not self._beside:
+            return None
+        try:
+            learner = self._learner(content)
+        except ModelError as error:
+            return error.what
+        if not learner.is_trained:
+            return "it has learnt nothing yet"
+        if learner.classes != self._classes or _kinds(learner.classes) != _kinds(self._classes):
+            expected = "numbers" if self._classes is None else f"the classes {list(self._classes)}"
+            got = "numbers" if learner.classes is None else f"the classes {list(learner.classes)}"
+            return f"it predicts {got}; declared are {expected}"
+        return None
 
     def in_force(self, state: State) -> InForce:
         """The champion, if there is one, and the challengers by name, if they are wanted."""
@@ -66,6 +84,8 @@ class Loading:
         content = event.content if event.content is not None else _known(state, event)
         if content is None:
             return _refusal(event, address, "it has no content, and this version is not among those in use")
+        if event.content is None and (problem := self.problem(event, content)) is not None:
+            return _refusal(event, address, problem)
         newest = int(state.raw(_NEWEST) or b"0")
         if event.content is not None and event.version <= newest:
             return _refusal(
@@ -89,7 +109,7 @@ class Loading:
             return None
         address = RowAddress(*about["address"])
         try:
-            learner = self.learner(content)
+            learner = self._learner(content)
         except HeadwaterError as error:
             raise ModelError(
                 f"The model in force cannot be loaded: {error.what}",
@@ -97,6 +117,15 @@ class Loading:
                 fix="Run with the library versions that its manifest names, or promote a model made with these.",
             ) from error
         return Loaded(about["estimator"], about["version"], address, learner)
+
+
+def _load(content: bytes) -> Learner:
+    where = "the content of a model message"
+    return load(decode(content, where), where)
+
+
+def _kinds(classes: tuple[Class, ...] | None) -> list[type]:
+    return [type(value) for value in classes or ()]
 
 
 def _shadow_names(state: State) -> list[str]:

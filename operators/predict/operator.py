@@ -73,8 +73,8 @@ class Predict:
         self._declared = declared
         self._streams = outputs
         self._scores = Scores(declared.classes, declared.min_confidence)
-        self._loading = Loading(beside=outputs.shadow is not None)
-        self._inbox = Inbox(declared.model.name, declared.classes, self._loading.learner)
+        self._loading = Loading(declared.classes, beside=outputs.shadow is not None)
+        self._inbox = Inbox(declared.model.name, self._loading.problem)
         self._schema = kept_schema(pa.schema([declared.source.schema.arrow.field(name) for name in declared.own]))
         self._rows = Held("rows held", self._schema, declared.source.key)
         self._models = Held("models held", self._inbox.schema, ())
