@@ -105,7 +105,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=2 * CHUNK,
-        retrain_on=hw.later("drift.alarms", delay="7d"),
+        retrain_on=hw.later("drift.alarms", delay="3d"),
         to="model",
         description="Models of whether a departure will come late: champion and challengers.",
         owner="delay-prediction",
