@@ -17,6 +17,10 @@ import headwater as hw
 #: Examples that are learnt at a time, about half a day.
 CHUNK: Final = 500
 
+#: Predictions are measured, and looked at for drift, over so much time; the first weeks are what is normal.
+WINDOW: Final = "7d"
+REFERENCE: Final = "28d"
+
 #: Rules of thumb of people who know airports. Each may be wrong, and abstains where it has nothing to say.
 FUNCTIONS: Final = [
     hw.rule("left_late", "dep_delay > 20", True),
@@ -85,6 +89,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         FUNCTIONS,
         classes=[False, True],
         keep=FEATURES.columns,
+        update_every=5 * CHUNK,
         to="labels",
         description="Probably late or not, by rules of thumb alone, at the moment of departure.",
         owner="delay-prediction",
@@ -126,7 +131,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         on="flight_id",
         label="late",
         censored="censored",
-        window="7d",
+        window=WINDOW,
         by=["origin"],
         baselines={"left_late": ("dep_delay", 15)},
         tolerance="2d",
@@ -152,8 +157,10 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         outcomes,
         watch=["score", "dep_delay"],
         error="mistake",
-        reference="28d",
-        window="7d",
+        # Mistakes come in bursts, on days when nothing goes as planned: of those, only what stands out is told.
+        error_quiet=10**15,
+        reference=REFERENCE,
+        window=WINDOW,
         to="drift",
         description="Whether predictions have become worse, or other ones than in the first weeks.",
         owner="delay-prediction",
@@ -162,8 +169,8 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
     p.drift(
         scores,
         watch=WATCHED,
-        reference="28d",
-        window="7d",
+        reference=REFERENCE,
+        window=WINDOW,
         to="inputs",
         description="Whether departures look as they did in the first weeks, column by column.",
         owner="delay-prediction",
