@@ -171,7 +171,7 @@ class Learning(Graph):
         censored: str | None = None,
         weight: str | None = None,
         weak: Stream | None = None,
-        weak_probability: str = "probability",
+        weak_probability: str | None = None,
         weak_until: int | None = None,
         chunk: int = 500,
         checkpoint_every: int | None = None,

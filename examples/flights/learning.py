@@ -106,7 +106,6 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         },
         # Until there are enough outcomes it learns from the rules of thumb.
         weak=labels,
-        weak_probability="p_true",
         weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=2 * CHUNK,

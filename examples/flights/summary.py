@@ -87,8 +87,10 @@ def _short_tree(found: Any) -> Tree:
 
 def _some(values: Any) -> Any:
     """What matters most of a prediction, a departure and a model."""
-    wanted = ("flight_id", "score", "predicted", "model_version", "dep_delay", "expected_delay", "carrier", "visib")
-    wanted += ("estimator", "version", "event", "role", "trained_rows")
+    wanted = (
+        *("flight_id", "score", "predicted", "model_version", "dep_delay", "expected_delay", "carrier", "visib"),
+        *("estimator", "version", "event", "role", "trained_rows"),
+    )
     return {name: values[name] for name in wanted if name in values}
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.alarms import SCHEMA as ALARMS
 from operators.evaluate.classes import Class, Classes
+from operators.label.model_stream import class_text
 from operators.model.features import Features, described, features_of
 from operators.model.learner import learner
 from operators.model.registry import parameters_of
@@ -37,7 +38,7 @@ def train(
     censored: str | None = None,
     weight: str | None = None,
     weak: Stream | None = None,
-    weak_probability: str = "probability",
+    weak_probability: str | None = None,
     weak_until: int | None = None,
     chunk: int = 500,
     checkpoint_every: int | None = None,
@@ -61,7 +62,8 @@ def train(
 
     Rows with a null target, or where `censored` is true, are left out; `weight` names a column of sample weights.
     `classes` are needed for targets that are not true or false. `weak` are weak labels: a stream with the features and
-    a column `weak_probability` of the second class; they are learnt until `weak_until` (20 chunks) true rows were.
+    a column `weak_probability` of the second class (default: as `p.label` names it, such as p_true); they are learnt
+    until `weak_until` (20 chunks) true rows were.
     After an alarm on `retrain_on` (hw.later) a fresh copy of the champion begins as challenger (at most
     `most_challengers` are alive), or with on_alarm="reset" the champion begins anew. Versions are written every
     `checkpoint_every` rows (10 chunks), and at promotions. CannotTrain, CannotLearn.
@@ -167,14 +169,15 @@ def _refuse_unweighted(estimator: Any, where: str) -> None:
 
 
 def _weak(
-    stream: Stream, probability: str, until: int, made: Mapping[str, tuple[Any, Features]], classes: Classes, to: str
+    stream: Stream, given: str | None, until: int, made: Mapping[str, tuple[Any, Features]], classes: Classes, to: str
 ) -> Weak:
+    if len(classes) != 2:
+        raise CannotTrain("Weak labels are learnt from with two classes only", where=to, fix="Leave weak= out.")
+    probability = given or f"p_{class_text(classes.values[1])}"
     columns = dict.fromkeys(name for _, declared in made.values() for name in declared.columns)
     _refuse_unknown(stream, [probability, *columns], to)
     if stream.time is None:
         raise CannotTrain(f"{stream.name} has no event time", where=to, fix="Declare it with time=.")
-    if len(classes) != 2:
-        raise CannotTrain("Weak labels are learnt from with two classes only", where=to, fix="Leave weak= out.")
     return Weak(stream, probability, until)
 
 

@@ -293,14 +293,14 @@ def test_training_that_diverges_begins_anew_and_is_told(tmp_path: Path) -> None:
 def test_weak_labels_are_learnt_until_there_is_truth(tmp_path: Path) -> None:
     p, examples = pipeline()
     columns = world(600)
-    weak_schema = pa.schema([*list(SCHEMA)[:4], ("probability", pa.float64())])
+    weak_schema = pa.schema([*list(SCHEMA)[:4], ("p_true", pa.float64())])
     weak = p.stream("weak", weak_schema, key="id", time="known_at")
     train(p, examples, weak=weak, weak_until=100, checkpoint_every=50)
     late = [START + timedelta(days=10, minutes=at) for at in range(600)]
     p.source(examples, table({**columns, "known_at": late}), chunk=64)
     stated = {name: columns[name] for name in ("id", "known_at", "a", "b")}
-    stated["probability"] = [0.9 if label else 0.2 for label in columns["late"]]
-    stated["probability"][:10] = [None] * 10
+    stated["p_true"] = [0.9 if label else 0.2 for label in columns["late"]]
+    stated["p_true"][:10] = [None] * 10
     p.source(weak, pa.table(stated, schema=weak_schema), chunk=64)
     events, _ = ran(tmp_path, p)
     cold = [one for one in events if one["at"] < late[0]]
