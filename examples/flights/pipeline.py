@@ -94,12 +94,10 @@ def build(rows: int | None = None) -> hw.Pipeline:
         description="Arrivals with their delay at departure.",
         tags=["flights"],
     )
-    reads = ["arr_delay", "dep_delay"]
-    lost_from = p.monitor(flown, features.lost_from, window="3h", reads=[*reads, "origin"], to="lost_from")
-    lost_to = p.monitor(flown, features.lost_to, window="3h", reads=[*reads, "dest"], to="lost_to")
+    lost = p.monitor(flown, features.lost, window="3h", reads=["arr_delay", "dep_delay", "origin", "dest"], to="lost")
     leaving = p.join(
         in_weather,
-        lost_from,
+        lost,
         how="asof",
         on=("origin", "metric"),
         broadcast=True,
@@ -111,7 +109,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
     )
     going = p.join(
         leaving,
-        lost_to,
+        lost,
         how="asof",
         on=("dest", "metric"),
         broadcast=True,
