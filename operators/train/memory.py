@@ -37,8 +37,9 @@ class Kept:
 @dataclass
 class Memory:
     """`rows` were learnt, weak ones among them, `true_rows` without; `due` is how many will have been learnt when the
-    next checkpoint is. `latest` is the event time of the newest version. `tests` counts the comparisons of the champion's reign, `probation` the rows that are left
-    of its time on probation, `begun` the challengers that alarms have begun."""
+    next checkpoint is. `latest` is the event time of the newest version. `tests` counts the comparisons of the
+    champion's reign, `probation` the rows that are left of its time on probation, `begun` the challengers that
+    alarms have begun."""
 
     candidates: dict[str, Candidate]
     champion: str
