@@ -1,8 +1,9 @@
 """The label model: what each vote is worth, estimated from counted patterns of votes without any truth.
 
 Method of moments: the agreement of pairs beyond chance gives skills (skill.py); a skill, with the shares of the votes,
-gives how much likelier a vote makes its class. A vote that repeats what copies of its function said counts in part.
-Where neither a prior is given nor two functions vote on all classes nothing of that can be told: all votes count alike.
+gives how much likelier a vote makes its class, and the silence of a function that votes for some classes only the
+others. A vote (or silence) that repeats what copies of its function said counts in part. Where neither a prior is given
+nor, among three or more functions, two vote on all classes, nothing of that can be told: all votes count alike.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ _FEWEST_TOGETHER: Final = 8
 #: unit of the skills' standard error.
 BENEFIT: Final = 0.2
 BENEFIT_OF_ERROR: Final = 3.0
-#: So many functions have to vote on all classes for a class prior to be learnt from them.
+#: So many functions have to vote on all classes for a class prior to be learnt from them, and so many there have to be.
 _FEWEST_EVERYWHERE: Final = 2
+_FEWEST_FUNCTIONS: Final = 3
+#: A function is silent on every class at least in this share of how often it is silent.
+_EVEN_SILENCE: Final = 0.3
 #: So many patterns are scored at once.
 _AT_ONCE: Final = 8192
 
@@ -38,8 +42,9 @@ _AT_ONCE: Final = 8192
 class Estimate:
     """What a label model knows, for m functions and k classes.
 
-    `prior` (k,): share of each class. `weight` (m, k): log odds that a vote adds to its class, above zero. `copies`
-    (m, m): from 0 to 1, how far one function repeats another. `benefit`: log odds that the majority's class is given.
+    `prior` (k,): share of each class. `weight` (m, k): log odds that a vote adds to its class, above zero. `silence`
+    (m, k): log odds that it adds to a class if the function does not vote; 0 of functions that vote on all classes.
+    `copies` (m, m): from 0 to 1, how far one function repeats another. `benefit`: log odds that the majority's class is given.
     `precision` (m, k): share of a function's votes for a class that are right; `recall` (m, k): share of a class's
     rows on which it votes for it; 0 where it does not vote. `accuracy` and `error` (m,): share of its votes that are
     right, and the standard error of that. `coverage`, `overlaps`, `conflicts` (m,): share of the rows on which it
@@ -48,6 +53,7 @@ class Estimate:
 
     prior: Floats
     weight: Floats
+    silence: Floats
     copies: Floats
     benefit: float
     precision: Floats
@@ -70,14 +76,17 @@ def estimate(coding: Coding, counted: Counted, classes: int, prior: Floats | Non
     agreement, most = moments.agreement(known, everywhere, scale)
     found = skills(agreement)
     worth = np.clip(found.value, LEAST_SKILL, _MOST_SKILL)
-    if prior is None and int(np.count_nonzero(everywhere)) < _FEWEST_EVERYWHERE:
+    voting = int(np.count_nonzero(moments.fires))
+    if prior is None and (np.count_nonzero(everywhere) < _FEWEST_EVERYWHERE or voting < _FEWEST_FUNCTIONS):
         # Neither skills nor prior can be told: every vote counts alike, as for the majority.
         known = np.full(classes, 1.0 / classes)
         weight = np.where(moments.own, np.log(classes + 1.0), 0.0)
-        return _described(moments, votes, counted.weight, known, weight, np.zeros_like(most), found)
+        silence = np.zeros_like(weight)
+        return _described(moments, votes, counted.weight, known, weight, silence, np.zeros_like(most), found)
     copies = _copies(agreement, most, worth)
     weight = _weights(moments, known, everywhere, worth, scale)
-    return _described(moments, votes, counted.weight, known, weight, copies, found)
+    silence = _silence(moments, known, everywhere, weight)
+    return _described(moments, votes, counted.weight, known, weight, silence, copies, found)
 
 
 def scores(estimated: Estimate, votes: Votes) -> Floats:
@@ -112,6 +121,9 @@ def _scores(estimated: Estimate, votes: Votes) -> Floats:
         repeated = here @ estimated.copies
         found[:, number] += (here * estimated.weight[:, number] / (1.0 + repeated)).sum(axis=1)
         counts[:, number] = here.sum(axis=1)
+    if estimated.silence.any():
+        silent = (votes < 0).astype(np.float64)
+        found += (silent / (1.0 + silent @ estimated.copies)) @ estimated.silence
     most = counts.max(axis=1, keepdims=True)
     found += estimated.benefit * ((counts == most) & (most > 0))
     return found
@@ -224,12 +236,25 @@ def _weights(moments: _Moments, prior: Floats, everywhere: Bools, worth: Floats,
     return np.where(moments.own, np.clip(np.log(right / wrong), _SMALLEST_WEIGHT, _LARGEST_WEIGHT), 0.0)
 
 
+def _silence(moments: _Moments, prior: Floats, everywhere: Bools, weight: Floats) -> Floats:
+    """How much likelier silence is on rows of a class, as log odds: whatever a function does not vote on a class it is
+    silent there. What votes on all classes is silent for reasons of its own."""
+    silent = np.maximum(1.0 - moments.share.sum(axis=1), 0.0)[:, None]
+    likelier = np.exp(weight) - 1.0
+    otherwise = moments.share / (1.0 + prior * likelier)
+    quiet = np.maximum(1.0 - otherwise.sum(axis=1, keepdims=True) - otherwise * likelier, _EVEN_SILENCE * silent)
+    told = (silent > 0) & ~everywhere[:, None] & moments.own.any(axis=1)[:, None]
+    found = np.where(told, np.log(np.where(told, quiet, 1.0)), 0.0)
+    return np.clip(found - (found @ prior)[:, None], -_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+
+
 def _described(
     moments: _Moments,
     votes: Votes,
     counts: Floats,
     prior: Floats,
     weight: Floats,
+    silence: Floats,
     copies: Floats,
     found: Skill,
 ) -> Estimate:
@@ -247,6 +272,7 @@ def _described(
     return Estimate(
         prior=prior,
         weight=weight,
+        silence=silence,
         copies=copies,
         benefit=_benefit(moments, found),
         precision=precision,

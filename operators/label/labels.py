@@ -84,7 +84,7 @@ class Labels:
             "prior": None if prior is None else prior.tolist(),
             "lag": lag,
         }
-        self.version = version_of(f"label 1, {version}", self.params)
+        self.version = version_of(f"label 2, {version}", self.params)
 
     def __repr__(self) -> str:
         by = "the majority" if self._model is None else self._model.name
