@@ -118,14 +118,24 @@ def _scores(estimated: Estimate, votes: Votes) -> Floats:
     counts = np.empty(found.shape)
     for number in range(len(estimated.prior)):
         here = (votes == number).astype(np.float64)
-        repeated = here @ estimated.copies
-        found[:, number] += (here * estimated.weight[:, number] / (1.0 + repeated)).sum(axis=1)
+        found[:, number] += (here * estimated.weight[:, number] / _repeated(here, estimated.copies)).sum(axis=1)
         counts[:, number] = here.sum(axis=1)
     if estimated.silence.any():
         silent = (votes < 0).astype(np.float64)
-        found += (silent / (1.0 + silent @ estimated.copies)) @ estimated.silence
+        silent /= _repeated(silent, estimated.copies)
+        for one in np.flatnonzero(estimated.silence.any(axis=1)):
+            found += silent[:, one, None] * estimated.silence[one]
     most = counts.max(axis=1, keepdims=True)
     found += estimated.benefit * ((counts == most) & (most > 0))
+    return found
+
+
+def _repeated(here: Floats, copies: Floats) -> Floats:
+    """By how many each function is counted where it and its copies are `here`. Summed up function by function: a matrix
+    product may round a row otherwise with other rows beside it."""
+    found = np.ones(here.shape)
+    for one in np.flatnonzero(copies.any(axis=1)):
+        found += here[:, one, None] * copies[one]
     return found
 
 
