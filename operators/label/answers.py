@@ -40,9 +40,10 @@ class Answers:
         self._classes = classes
         self._prior = prior
         self._model = model
-        space = coding.space
-        self._table = None if space is None or space * classes > _LARGEST_TABLE else _empty(space, classes)
-        self._known: Bools = np.zeros(0 if self._table is None else space, dtype=np.bool_)
+        space = coding.space or 0
+        small = 0 < space * classes <= _LARGEST_TABLE
+        self._table = _empty(space, classes) if small else None
+        self._known: Bools = np.zeros(space if small else 0, dtype=np.bool_)
 
     def of(self, patterns: pa.Array) -> Answer:
         """The answer for each row's pattern."""

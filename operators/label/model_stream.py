@@ -58,7 +58,7 @@ MODEL_SCHEMA: Final = Schema(
         "prior": "The share of each class.",
         "benefit": "Log odds that the class of the majority is given beyond the votes.",
         "weight": "Log odds that a vote adds to its class; function by function, class by class.",
-        "silence": "Log odds that it adds to a class if a function does not vote; function by function, class by class.",
+        "silence": "Log odds that a function's silence adds to a class; function by function, class by class.",
         "copies": "How far the votes of a function repeat those of another, 0 to 1; function by function.",
         "precision": "The estimated share of right votes; function by function, class by class; 0 where it has none.",
         "recall": "The estimated share of a class's rows that it votes for; function by function, class by class.",
