@@ -51,8 +51,8 @@ class Estimate:
     `copies` (m, m): from 0 to 1, how far one function repeats another. `benefit`: log odds that the majority's class is
     given. `precision` (m, k): share of a function's votes for a class that are right; `recall` (m, k): share of a
     class's rows on which it votes for it; 0 where it does not vote. `accuracy` and `error` (m,): share of its votes
-    that are right, and the standard error of that. `coverage`, `overlaps`, `conflicts` (m,): share of the rows on which it
-    votes, votes together with another, votes otherwise than another. `rows`: how many rows this was learnt from.
+    that are right, and the standard error of that. `coverage`, `overlaps`, `conflicts` (m,): share of the rows on which
+    it votes, votes together with another, votes otherwise than another. `rows`: how many rows this was learnt from.
     """
 
     prior: Floats

@@ -18,7 +18,7 @@ from operators.label.pattern import Coding, Counted
 #: Accuracies of so many updates in a row are estimated together, by themselves.
 UPDATES_TOGETHER: Final = 4
 #: An accuracy has changed if it lies at least so far from what it was, and that is no chance: the sum of what each
-#: estimate lies beyond one standard error passes the limit (once in some 20,000 estimates without a change).
+#: estimate lies beyond one standard error passes the limit (twice in 16,200 simulated ones without a change).
 SMALLEST_CHANGE: Final = 0.05
 _ALLOWED: Final = 1.0
 _LIMIT: Final = 5.0
