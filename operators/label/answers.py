@@ -22,13 +22,12 @@ _LARGEST_TABLE: Final = 1 << 22
 
 @dataclass(frozen=True)
 class Answer:
-    """For each row: `chances`, one array a class; `best`, the number of the likeliest class; `confidence`, its
-    probability; `silent`, whether nobody votes."""
+    """For each row: `chances`, one array a class; `confidence`, the probability of the likeliest class; `best`, its
+    number, or the number of classes where nobody votes."""
 
     chances: tuple[Floats, ...]
-    best: npt.NDArray[np.int8]
     confidence: Floats
-    silent: Bools
+    best: npt.NDArray[np.int8]
 
 
 class Answers:
@@ -56,9 +55,8 @@ class Answers:
             missing, found = new.to_numpy(), self._answer(new)
             for column, values in zip(self._table.chances, found.chances, strict=True):
                 column[missing] = values
-            self._table.best[missing] = found.best
             self._table.confidence[missing] = found.confidence
-            self._table.silent[missing] = found.silent
+            self._table.best[missing] = found.best
             self._known[missing] = True
         return _taken(self._table, codes)
 
@@ -69,7 +67,7 @@ class Answers:
         best = self._best(chances)
         columns = tuple(np.ascontiguousarray(column) for column in chances.T)
         confidence = np.ascontiguousarray(chances[np.arange(len(best)), best])
-        return Answer(columns, best.astype(np.int8), confidence, silent)
+        return Answer(columns, confidence, np.where(silent, self._classes, best).astype(np.int8))
 
     def _chances(self, votes: Any, silent: Bools) -> Floats:
         """The probability of each class for each pattern. Where no function votes it is the class prior."""
@@ -89,18 +87,9 @@ class Answers:
 
 
 def _empty(space: int, classes: int) -> Answer:
-    return Answer(
-        tuple(np.empty(space) for _ in range(classes)),
-        np.zeros(space, dtype=np.int8),
-        np.empty(space),
-        np.zeros(space, dtype=np.bool_),
-    )
+    return Answer(tuple(np.empty(space) for _ in range(classes)), np.empty(space), np.zeros(space, dtype=np.int8))
 
 
 def _taken(found: Answer, places: npt.NDArray[Any]) -> Answer:
-    return Answer(
-        tuple(column.take(places) for column in found.chances),
-        found.best.take(places),
-        found.confidence.take(places),
-        found.silent.take(places),
-    )
+    chances = tuple(column.take(places) for column in found.chances)
+    return Answer(chances, found.confidence.take(places), found.best.take(places))

@@ -66,6 +66,8 @@ class Labels:
         self._prior = prior
         self._lag = lag
         self._classes = pa.array(described.classes)
+        # Behind them what is told where nobody votes.
+        self._told = pa.concat_arrays([self._classes, pa.nulls(1, self._classes.type)])
         source = votes.output
         self._reads = (*votes.kept, PATTERN)
         self._schema = kept_schema(pa.schema([source.schema.arrow.field(name) for name in self._reads]))
@@ -209,8 +211,8 @@ class Labels:
         found = answers.of(rows.column(PATTERN))
         columns = [rows.column(name) for name in self._votes.kept]
         columns += map(pa.array, found.chances)
-        label = self._classes.take(pa.array(found.best, mask=found.silent))
-        columns += [label, pa.array(found.confidence), pa.array(found.silent)]
+        label = self._told.take(pa.array(found.best))
+        columns += [label, pa.array(found.confidence), label.is_null()]
         columns.append(pa.repeat(pa.scalar(version, pa.int64()), rows.num_rows))
         return pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
 
