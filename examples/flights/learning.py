@@ -21,6 +21,11 @@ CHUNK: Final = 500
 WINDOW: Final = "7d"
 REFERENCE: Final = "28d"
 
+#: Alarms are heard so much later. A turn of the loop must be shorter than that, though three operators in it wait for
+#: the next rows, and in a blizzard nothing leaves for a day: so they wait for no longer than PATIENCE each.
+DELAY: Final = "7d"
+PATIENCE: Final = "2d"
+
 #: Rules of thumb of people who know airports. Each may be wrong, and abstains where it has nothing to say.
 FUNCTIONS: Final = [
     hw.rule("left_late", "dep_delay > 20", True),
@@ -109,7 +114,8 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=2 * CHUNK,
-        retrain_on=hw.later("drift.alarms", delay="3d"),
+        retrain_on=hw.later("drift.alarms", delay=DELAY),
+        tick=PATIENCE,
         to="model",
         description="Models of whether a departure will come late: champion and challengers.",
         owner="delay-prediction",
@@ -119,6 +125,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         departures,
         model,
         shadows=False,
+        tick=PATIENCE,
         to="scores",
         description="The probability that a departure will come late, as it was told at that moment.",
         owner="delay-prediction",
@@ -134,6 +141,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         by=["origin"],
         baselines={"left_late": ("dep_delay", 15)},
         tolerance="2d",
+        tick=PATIENCE,
         to="quality",
         description="How good the predictions were, week by week, beside their baselines.",
         owner="delay-prediction",

@@ -182,6 +182,10 @@ class Task:
         """True if a stream written from outside holds up the next batch."""
         return any(not id.writer for id in self._merge.waiting_for())
 
+    def loop_is_stuck(self) -> bool:
+        """True if it waits in a loop that nothing from outside moves any more."""
+        return self._inputs.loop_is_alone()
+
     @property
     def watermark(self) -> int:
         return self._watermark

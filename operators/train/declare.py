@@ -20,6 +20,7 @@ from operators.train.design import Design, OnAlarm, Weak
 from operators.train.errors import CannotTrain
 from operators.train.gates import Gate
 from operators.train.operator import Train
+from streams.duration import Duration, parse_duration
 from streams.stream import Stream
 
 Candidates = Mapping[str, Any]
@@ -49,6 +50,7 @@ def train(
     promote_error: float = 0.05,
     probation: int | None = None,
     compare_over: int | None = None,
+    tick: Duration | None = None,
     version: str = "1",
 ) -> Train:
     """An operator that learns from `examples` as they come, and writes what it has learnt to the model stream `to`.
@@ -66,7 +68,8 @@ def train(
     until `weak_until` (20 chunks) true rows were.
     After an alarm on `retrain_on` (hw.later) a fresh copy of the champion begins as challenger (at most
     `most_challengers` are alive), or with on_alarm="reset" the champion begins anew. Versions are written every
-    `checkpoint_every` rows (10 chunks), and at promotions. CannotTrain, CannotLearn.
+    `checkpoint_every` rows (10 chunks), and at promotions. With `tick`, examples wait at most so long (of event time)
+    for the next ones before they are learnt. CannotTrain, CannotLearn.
     """
     arrow = examples.schema.arrow
     _refuse_unknown(examples, [target, *(name for name in (censored, weight) if name is not None)], to)
@@ -119,6 +122,7 @@ def train(
         compare_over=compare_over or 50 * chunk,
         on_alarm=on_alarm,
         most_challengers=most_challengers,
+        tick=None if tick is None else parse_duration(tick),
     )
     return Train(design, listens, _params(design, listens), version)
 
@@ -211,7 +215,7 @@ def _params(design: Design, listens: Input | None) -> dict[str, Any]:
         parts = [[type(part).__name__, parameters_of(part, name)] for part in (*fresh.steps, fresh.estimator)]
         told[name] = {"parts": parts, "features": described(declared)}
     plain = ("target", "censored", "weight", "chunk", "checkpoint_every", "promote_error", "probation")
-    more = ("compare_over", "on_alarm", "most_challengers")
+    more = ("compare_over", "on_alarm", "most_challengers", "tick")
     weak = None if design.weak is None else [design.weak.stream.name, design.weak.probability, design.weak.until]
     return {
         "examples": design.examples.name,

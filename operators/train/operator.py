@@ -39,10 +39,10 @@ class Train:
     kind = "train"
     row_wise = False
     keeps_key = False
-    tick = None
 
     def __init__(self, design: Design, listens: Input | None, params: dict[str, Any], version: str) -> None:
         self.name = design.model
+        self.tick = design.tick
         self.params = params
         self.version = version_of(f"train 1, {version}", params)
         self._design = design
