@@ -133,6 +133,7 @@ class Learning(Graph):
         score: str = "score",
         predicted: str = "predicted",
         tolerance: Duration | None = None,
+        tick: Duration | None = None,
         most_slices: int = 50,
         alarm_windows: int = 7,
         alarm_rows: int = 200,
@@ -152,8 +153,8 @@ class Learning(Graph):
 
         judged, measured = evaluate(
             scores, truth, label=label, to=self._full(to), on=on, censored=censored, classes=classes, window=window,
-            by=by, baselines=baselines, score=score, predicted=predicted, tolerance=tolerance, most_slices=most_slices,
-            alarm_windows=alarm_windows, alarm_rows=alarm_rows, version=version,
+            by=by, baselines=baselines, score=score, predicted=predicted, tolerance=tolerance, tick=tick,
+            most_slices=most_slices, alarm_windows=alarm_windows, alarm_rows=alarm_rows, version=version,
         )  # fmt: skip
         self.add(judged, description="Predictions with what came true.", owner=owner, tags=tags)
         return self.add(measured, description=description, owner=owner, tags=tags)
@@ -171,7 +172,7 @@ class Learning(Graph):
         censored: str | None = None,
         weight: str | None = None,
         weak: Stream | None = None,
-        weak_probability: str = "probability",
+        weak_probability: str | None = None,
         weak_until: int | None = None,
         chunk: int = 500,
         checkpoint_every: int | None = None,
@@ -182,6 +183,7 @@ class Learning(Graph):
         promote_error: float = 0.05,
         probation: int | None = None,
         compare_over: int | None = None,
+        tick: Duration | None = None,
         version: str = "1",
         description: str = "",
         owner: str = "",
@@ -193,7 +195,8 @@ class Learning(Graph):
         that loses less takes over, wrongly in at most `promote_error` of a champion's reigns and not against the
         objection of `gates` (hw.gate), and the one before comes back if that proves a mistake. `retrain_on` (hw.later)
         are alarms after which a fresh challenger begins, or the champion anew. Rows without a target or with a true
-        `censored` are left out. `weak` labels are learnt while there is little truth. CannotTrain, CannotLearn.
+        `censored` are left out. `weak` labels are learnt while there is little truth. `tick`: rows wait at most so long
+        for the next ones. CannotTrain, CannotLearn.
         """
         from operators.train.declare import train
 
@@ -202,7 +205,7 @@ class Learning(Graph):
             classes=classes, censored=censored, weight=weight, weak=weak, weak_probability=weak_probability,
             weak_until=weak_until, chunk=chunk, checkpoint_every=checkpoint_every, retrain_on=retrain_on,
             on_alarm=on_alarm, most_challengers=most_challengers, gates=gates, promote_error=promote_error,
-            probation=probation, compare_over=compare_over, version=version,
+            probation=probation, compare_over=compare_over, tick=tick, version=version,
         )  # fmt: skip
         control = made.control
         self.streams.setdefault(control.name, self._owned(control))

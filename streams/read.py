@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from catalog import NotRegistered
-from streams.codecs import Codec, Undecodable, codec
+from streams.codecs import ArrowCodec, Codec, Undecodable, codec
 from streams.contract import largest_lead
 from streams.evolution import project
 from streams.log.protocol import Corrupt, Log, LogError
@@ -377,10 +377,17 @@ class PartitionReader:
         known = self._codecs.get(schema_id)
         if known is None:
             schema = self._schemas(schema_id) if schema_id else self.stream.schema
-            known = self._codecs[schema_id] = codec(self.stream.codec, schema, schema_id)
-            if not self.stream.row_coded and schema.arrow.equals(self._reader):
-                self._as_read.add(schema_id)
+            known = self._codecs[schema_id] = self._made(schema, schema_id)
         return known
+
+    def _made(self, schema: Schema, schema_id: int) -> Codec:
+        if self.stream.codec != "arrow":
+            return codec(self.stream.codec, schema, schema_id)
+        shared = [name for name in self._reader.names if name in schema.names]
+        made = ArrowCodec(schema, schema_id, shared or None)
+        if made.decoded.arrow.equals(self._reader):
+            self._as_read.add(schema_id)
+        return made
 
 
 def _runs(headers: Sequence[Headers]) -> Iterator[tuple[int, int, Headers]]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 VERSION = "4.3.1"
@@ -44,14 +45,16 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}{others}
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.quorum.{quorum}
 log.dirs={data}
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor={copies}
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
@@ -88,11 +91,37 @@ def jars() -> Path:
     return found
 
 
+class Cluster:
+    """Three brokers that each are a controller too; topics are on all of them, and one may be lost."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = [free_port() for _ in range(3)]
+        voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(ports, 1))
+        self.brokers = [
+            Broker(folder / f"broker-{number}", node=number, controller=port, voters=voters)
+            for number, port in enumerate(ports, 1)
+        ]
+
+    @property
+    def address(self) -> str:
+        return ",".join(broker.address for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start them side by side, as none is ready without another. CannotStart."""
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(Broker.start, self.brokers))
+
+    def stop(self) -> None:
+        """End them: of three that stop in order the last two wait for each other."""
+        for broker in self.brokers:
+            broker.kill()
+
+
 class Broker:
     """One broker (KRaft, its own controller) whose data lie in `folder`. It can be stopped and started again.
 
     `listeners` are further ones (security protocol: port), `settings` further lines of its settings, `users` those of
-    SCRAM with their passwords.
+    SCRAM with their passwords; `node`, `controller` and `voters` are for one of several.
     """
 
     def __init__(
@@ -103,13 +132,18 @@ class Broker:
         listeners: Mapping[str, int] | None = None,
         settings: str = "",
         users: Mapping[str, str] | None = None,
+        node: int = 1,
+        controller: int | None = None,
+        voters: str = "",
     ) -> None:
         self.folder = folder
+        self._node = node
+        self._voters = voters
         self._others = "".join(f",{kind}://127.0.0.1:{number}" for kind, number in (listeners or {}).items())
         self._more = settings
         self._users = dict(users or {})
         self.port = port or free_port()
-        self._controller = free_port()
+        self._controller = controller or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._classpath = f"{jars()}/*"
         self._java = shutil.which("java") or ""
@@ -128,7 +162,12 @@ class Broker:
         if not data.exists():
             self._settings.write_text(
                 _PROPERTIES.format(
-                    node=1,
+                    node=self._node,
+                    quorum=f"voters={self._voters}"
+                    if self._voters
+                    else f"bootstrap.servers=127.0.0.1:{self._controller}",
+                    copies=3 if self._voters else 1,
+                    in_sync=2 if self._voters else 1,
                     port=self.port,
                     controller=self._controller,
                     data=data,
@@ -136,7 +175,9 @@ class Broker:
                     more=self._more,
                 )
             )
-            command = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._settings), "--standalone"]
+            command = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._settings)]
+            if not self._voters:
+                command.append("--standalone")
             for name, password in self._users.items():
                 command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
             ran = subprocess.run(

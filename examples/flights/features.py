@@ -115,21 +115,21 @@ def _squashed(minutes: pa.Array, middle: float, scale: float) -> pa.Array:
     return pa.array(np.tanh((minutes.to_numpy(zero_copy_only=False) - middle) / scale))
 
 
-def lost_from(flown: pa.RecordBatch) -> dict[str, float]:
-    """Minutes that flights lost between departure and arrival, on average by airport of departure."""
-    return _mean_loss(flown, "origin")
-
-
-def lost_to(flown: pa.RecordBatch) -> dict[str, float]:
-    """Minutes that flights lost between departure and arrival, on average by airport of destination."""
-    return _mean_loss(flown, "dest")
+def lost(flown: pa.RecordBatch) -> dict[str, float]:
+    """Minutes that flights lost between departure and arrival, on average: for an airport in New York those that left
+    from there, for any other those that went there."""
+    return dict(sorted((_mean_loss(flown, "dest") | _mean_loss(flown, "origin")).items()))
 
 
 def _mean_loss(flown: pa.RecordBatch, airport: str) -> dict[str, float]:
-    lost = pc.subtract(flown["arr_delay"], flown["dep_delay"])
-    means = pa.table({"airport": flown[airport], "lost": lost}).group_by("airport").aggregate([("lost", "mean")])
-    found = dict(zip(means["airport"].to_pylist(), means["lost_mean"].to_pylist(), strict=True))
-    return {name: mean for name, mean in sorted(found.items()) if mean is not None}
+    lost = pc.subtract(flown["arr_delay"], flown["dep_delay"]).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    airports = flown[airport].dictionary_encode()
+    known = ~np.isnan(lost) & airports.is_valid().to_numpy(zero_copy_only=False)
+    codes = airports.indices.to_numpy(zero_copy_only=False)[known].astype(np.int64)
+    names = airports.dictionary.to_pylist()
+    counts = np.bincount(codes, minlength=len(names))
+    means = np.bincount(codes, lost[known], len(names)) / np.maximum(counts, 1)
+    return {name: mean for name, mean, count in zip(names, means.tolist(), counts.tolist(), strict=True) if count}
 
 
 def outcome(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -17,6 +17,15 @@ import headwater as hw
 #: Examples that are learnt at a time, about half a day.
 CHUNK: Final = 500
 
+#: Predictions are measured, and looked at for drift, over so much time; the first weeks are what is normal.
+WINDOW: Final = "7d"
+REFERENCE: Final = "28d"
+
+#: Alarms are heard so much later. A turn of the loop must be shorter than that, though three operators in it wait for
+#: the next rows, and in a blizzard nothing leaves for a day: so they wait for no longer than PATIENCE each.
+DELAY: Final = "7d"
+PATIENCE: Final = "2d"
+
 #: Rules of thumb of people who know airports. Each may be wrong, and abstains where it has nothing to say.
 FUNCTIONS: Final = [
     hw.rule("left_late", "dep_delay > 20", True),
@@ -85,6 +94,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         FUNCTIONS,
         classes=[False, True],
         keep=FEATURES.columns,
+        update_every=5 * CHUNK,
         to="labels",
         description="Probably late or not, by rules of thumb alone, at the moment of departure.",
         owner="delay-prediction",
@@ -101,11 +111,11 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         },
         # Until there are enough outcomes it learns from the rules of thumb.
         weak=labels,
-        weak_probability="p_true",
         weak_until=10 * CHUNK,
         chunk=CHUNK,
         checkpoint_every=2 * CHUNK,
-        retrain_on=hw.later("drift.alarms", delay="7d"),
+        retrain_on=hw.later("drift.alarms", delay=DELAY),
+        tick=PATIENCE,
         to="model",
         description="Models of whether a departure will come late: champion and challengers.",
         owner="delay-prediction",
@@ -115,6 +125,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         departures,
         model,
         shadows=False,
+        tick=PATIENCE,
         to="scores",
         description="The probability that a departure will come late, as it was told at that moment.",
         owner="delay-prediction",
@@ -126,10 +137,11 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         on="flight_id",
         label="late",
         censored="censored",
-        window="7d",
+        window=WINDOW,
         by=["origin"],
         baselines={"left_late": ("dep_delay", 15)},
         tolerance="2d",
+        tick=PATIENCE,
         to="quality",
         description="How good the predictions were, week by week, beside their baselines.",
         owner="delay-prediction",
@@ -152,8 +164,10 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         outcomes,
         watch=["score", "dep_delay"],
         error="mistake",
-        reference="28d",
-        window="7d",
+        # Mistakes come in bursts, on days when nothing goes as planned: of those, only what stands out is told.
+        error_quiet=10**15,
+        reference=REFERENCE,
+        window=WINDOW,
         to="drift",
         description="Whether predictions have become worse, or other ones than in the first weeks.",
         owner="delay-prediction",
@@ -162,8 +176,8 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
     p.drift(
         scores,
         watch=WATCHED,
-        reference="28d",
-        window="7d",
+        reference=REFERENCE,
+        window=WINDOW,
         to="inputs",
         description="Whether departures look as they did in the first weeks, column by column.",
         owner="delay-prediction",

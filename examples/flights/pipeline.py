@@ -14,10 +14,10 @@ from examples.flights import data, features, learning
 
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
-#: Rows in one batch of a source, about half a day: a model can only take effect between two batches.
-FLIGHTS_AT_ONCE: Final = 500
-#: Half a day of weather at three airports.
-HOURS_AT_ONCE: Final = 36
+#: Rows in one batch of a source, about a day: a model can only take effect between two batches.
+FLIGHTS_AT_ONCE: Final = 1_000
+#: A day of weather at three airports.
+HOURS_AT_ONCE: Final = 72
 
 
 def build(rows: int | None = None) -> hw.Pipeline:
@@ -94,12 +94,10 @@ def build(rows: int | None = None) -> hw.Pipeline:
         description="Arrivals with their delay at departure.",
         tags=["flights"],
     )
-    reads = ["arr_delay", "dep_delay"]
-    lost_from = p.monitor(flown, features.lost_from, window="3h", reads=[*reads, "origin"], to="lost_from")
-    lost_to = p.monitor(flown, features.lost_to, window="3h", reads=[*reads, "dest"], to="lost_to")
+    lost = p.monitor(flown, features.lost, window="3h", reads=["arr_delay", "dep_delay", "origin", "dest"], to="lost")
     leaving = p.join(
         in_weather,
-        lost_from,
+        lost,
         how="asof",
         on=("origin", "metric"),
         broadcast=True,
@@ -111,7 +109,7 @@ def build(rows: int | None = None) -> hw.Pipeline:
     )
     going = p.join(
         leaving,
-        lost_to,
+        lost,
         how="asof",
         on=("dest", "metric"),
         broadcast=True,

@@ -37,10 +37,9 @@ def show_summary(hub: hw.Hub, pipeline: hw.Pipeline, console: Console, workspace
             commands[2] = f"impact {plane.stream} {plane.partition}:{plane.offset}"
     told = predicted_row(hub)
     if told is not None:
-        console.print(
-            "\n[bold]Where a prediction comes from[/]: its features, and the model with what that was trained on"
-        )
-        console.print(hub.trace(told, depth=2).tree(), no_wrap=True, overflow="ellipsis")
+        console.print("\n[bold]Where a prediction comes from[/]: its features, the model, what that was trained on")
+        console.print(_short_tree(hub.trace(told, depth=2)))
+        commands.append(f"trace {shlex.quote(str(told.address))}")
     _show_commands(commands, console, workspace)
 
 
@@ -65,6 +64,34 @@ def _tree(found: Any) -> Tree:
     tree = Tree(_row_text(found[found.root], values=found[found.root].values))
     grow(tree, found[found.root])
     return tree
+
+
+def _short_tree(found: Any) -> Tree:
+    """Two steps up from a prediction; for ranges of rows, where they lie."""
+    root = found[found.root]
+    tree = Tree(_row_text(root, values=_some(root.values)))
+    for address in root.parents:
+        row = found[address]
+        above = tree.add(_row_text(row, values=_some(row.values)))
+        for descent in row.descents:
+            if not descent.spans:
+                above.add(Text(", ".join(map(str, descent.rows)), "bold cyan"))
+            for stream in dict.fromkeys(span.stream for span in descent.spans):
+                spans = [span for span in descent.spans if span.stream == stream]
+                messages = ", ".join(f"{span.partition}:{span.first} to {span.end - 1}" for span in spans)
+                above.add(
+                    Text(stream, "bold cyan").append(f"  every row of the messages {messages}", "default not bold")
+                )
+    return tree
+
+
+def _some(values: Any) -> Any:
+    """What matters most of a prediction, a departure and a model."""
+    wanted = (
+        *("flight_id", "score", "predicted", "model_version", "dep_delay", "expected_delay", "carrier", "visib"),
+        *("estimator", "version", "event", "role", "trained_rows"),
+    )
+    return {name: values[name] for name in wanted if name in values}
 
 
 def _row_text(row: Any, values: Any = None) -> Text:

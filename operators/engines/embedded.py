@@ -72,8 +72,12 @@ def _run_here(
             if happened:
                 continue
             if until == "caught-up":
-                if not (worker.force(outside_only=True) or worker.force(outside_only=False)):
+                forced = worker.force(outside_only=True) or worker.force(outside_only=False)
+                if forced is None:
                     break
+                task, stuck = forced
+                if stuck:
+                    report.note_forced(task)
             else:
                 sleep(IDLE_SECONDS)
     except KeyboardInterrupt:

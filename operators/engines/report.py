@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from catalog.errors import HeadwaterError
+
+logger = logging.getLogger(__name__)
 
 Until = Literal["caught-up"]
 
@@ -49,7 +52,8 @@ class RunFailed(HeadwaterError):
 class RunReport:
     """What a run came to: its id, seconds, how often a worker died and was replaced, and whether it was interrupted
     (Ctrl-C) before its end, with the number of the signal if the engine took it. `failed` has the errors of tasks that
-    stopped."""
+    stopped, `forced` how often a task of a loop went on without an input, as nothing could move any more: another run
+    might give other rows."""
 
     run: str
     seconds: float = 0.0
@@ -57,6 +61,17 @@ class RunReport:
     interrupted: bool = False
     signal: int | None = None
     failed: dict[str, HeadwaterError] = field(default_factory=dict)
+    forced: dict[str, int] = field(default_factory=dict)
+
+    def note_forced(self, task: str) -> None:
+        if task not in self.forced:
+            logger.warning(
+                "%s goes on without an input that the loop is still to make, as nothing else could move: "
+                "the loop's delay is shorter than what its operators wait for. Another run might give other rows. "
+                "Use a longer delay, cut the sources finer, or give the operators of the loop a tick",
+                task,
+            )
+        self.forced[task] = self.forced.get(task, 0) + 1
 
 
 def told(failed: Mapping[str, HeadwaterError]) -> list[str]:

@@ -136,7 +136,10 @@ class Supervisor:
                     pass
                 if heard is None:
                     return True
-                if heard[1]:
+                if heard[1] is not None:
+                    task, stuck = heard[1]
+                    if stuck:
+                        self._report.note_forced(task)
                     self._idle_at.clear()
                     return True
         return False

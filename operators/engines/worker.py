@@ -73,8 +73,9 @@ class Worker:
         self._positions.tell(self.tasks.values())
         return happened
 
-    def force(self, *, outside_only: bool, without: Iterable[str] = ()) -> bool:
-        """Let one task go on without the channels that it waits for. With `outside_only`, only a task that waits
+    def force(self, *, outside_only: bool, without: Iterable[str] = ()) -> tuple[str, bool] | None:
+        """Let one task go on without the channels that it waits for; which one, and whether it is part of a loop that
+        is stuck. With `outside_only`, only a task that waits
         for a stream written from outside. Tasks behind one that failed (here, or `without` on other workers) wait for
         what it will write in the next run."""
         waiting = self._plan.downstream_of({*self.failed, *without})
@@ -84,9 +85,10 @@ class Worker:
                 continue
             if outside_only and not task.waits_for_outside():
                 continue
+            stuck = not outside_only and task.loop_is_stuck()
             if self._work(name, force=True):
-                return True
-        return False
+                return name, stuck
+        return None
 
     def claim_due(self) -> bool:
         """True if it is time to look for tasks to claim, to renew leases, or to go on without an idle input."""

@@ -35,13 +35,15 @@ def evaluate(
     score: str = "score",
     predicted: str = "predicted",
     tolerance: Duration | None = None,
+    tick: Duration | None = None,
     most_slices: int = 50,
     alarm_windows: int = 7,
     alarm_rows: int = 200,
     version: str = "1",
 ) -> tuple[Operator, Operator]:
     """Two operators: `<to>.judged` gives each row of `truth` the newest prediction of its key in `scores` that was made
-    by then; `to` measures them by windows of event time, those of the truth.
+    by then; `to` measures them by windows of event time, those of the truth. With `tick`, truth waits at most
+    so long (of event time) for what comes next.
 
     `on` is the column that both are keyed by (without it the key of `scores`), `label` the column of what came true,
     `censored` a column that is true where that will never be known. `classes` are needed for labels that are not
@@ -88,6 +90,7 @@ def evaluate(
         fields=fields,
         left_fields=kept,
         tolerance=tolerance,
+        tick=tick,
         to=f"{to}.judged",
         version=version,
     )

@@ -214,6 +214,14 @@ class Inputs:
                     return None
         return earliest
 
+    def loop_is_alone(self) -> bool:
+        """True for a task of a loop into which nothing will come from outside any more: what it waits for, the loop
+        itself would have to make."""
+        outside = self._plan.outside_of_cycle(self._node.name)
+        return bool(outside) and all(
+            self._ended(stream.name, partition) for stream in outside for partition in range(stream.partitions)
+        )
+
     def _ended(self, stream: str, partition: int) -> bool:
         writers = self._plan.writers(stream, partition)
         if writers is None:

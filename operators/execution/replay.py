@@ -22,7 +22,7 @@ from operators.execution.state import State
 from operators.execution.task import Context, handed
 from operators.operator import Batch, Input, Output, tick_at
 from streams.keys import split
-from streams.message import BEGINNING, TASK, header
+from streams.message import BEGINNING, END, TASK, header
 from streams.read import Arrived, PartitionReader
 from streams.stream import Stream
 
@@ -189,15 +189,17 @@ class _TaskReplay:
         made: list[tuple[tuple[str, int], pa.RecordBatch]] = []
         for entry in progress.order:
             if entry[0] < 0:
-                self._clock = max(self._clock, entry[1])
-                made += self._ticked()
+                # The tick at the end moves no clock: what is published later goes on from where rows were.
+                if entry[1] < END:
+                    self._clock = max(self._clock, entry[1])
+                made += self._ticked(max(self._clock, entry[1]))
             else:
                 made += self._taken(self._node.inputs[entry[0]], self._arrived(*entry))
         return made
 
-    def _ticked(self) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
+    def _ticked(self, clock: int) -> list[tuple[tuple[str, int], pa.RecordBatch]]:
         try:
-            return self._step(tick_at(self._clock))
+            return self._step(tick_at(clock))
         except Exception as error:
             raise self._fails_now(Failure.at_tick(self._node.name, self.name, error)) from error
 

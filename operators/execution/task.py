@@ -92,8 +92,7 @@ class Task:
         self._context = context
         self._run = f"{context.run}:{node.name}"
         self._watermark = BEGINNING
-        self._committed = 0.0
-        self._owned = False
+        self._committed, self._owned = 0.0, False
         self._steps = steps_of(node.operator)
         self._rows_together = ROWS_AT_ONCE if node.operator.row_wise else ROWS_IN_STEPS
         self._alone = 0
@@ -176,17 +175,19 @@ class Task:
 
     def waiting_for(self) -> list[str]:
         """The inputs that hold up the next batch: stream and partition, most behind first."""
-        inputs = self.node.inputs
-        return [f"{inputs[id.input].stream.name} {id.partition}" for id in self._merge.waiting_for()]
+        return [f"{self.node.inputs[id.input].stream.name} {id.partition}" for id in self._merge.waiting_for()]
 
     def waits_for_outside(self) -> bool:
         """True if a stream written from outside holds up the next batch."""
         return any(not id.writer for id in self._merge.waiting_for())
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """The offset of the first message that is not yet taken, of each (stream, partition) that is read; what all
-        tasks of the operator read is told by the first of them."""
+        """The offsets of the first messages not yet taken; the first task tells of those that all tasks read."""
         return self._inputs.untaken(whole=self.number == 0)
+
+    def loop_is_stuck(self) -> bool:
+        """True if it waits in a loop that nothing from outside moves any more."""
+        return self._inputs.loop_is_alone()
 
     @property
     def watermark(self) -> int:
@@ -280,8 +281,7 @@ class Task:
         batch, channel = taken.batch, taken.channel
         assert batch is not None
         assert channel is not None
-        given = self.node.inputs[channel.id.input]
-        return handed(given, batch, taken.clock)
+        return handed(self.node.inputs[channel.id.input], batch, taken.clock)
 
     def _take(self, taken: Taken) -> None:
         batch = taken.batch

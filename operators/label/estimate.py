@@ -1,8 +1,9 @@
 """The label model: what each vote is worth, estimated from counted patterns of votes without any truth.
 
 Method of moments: the agreement of pairs beyond chance gives skills (skill.py); a skill, with the shares of the votes,
-gives how much likelier a vote makes its class. A vote that repeats what copies of its function said counts in part.
-Where neither a prior is given nor two functions vote on all classes nothing of that can be told: all votes count alike.
+gives how much likelier a vote makes its class, and the silence of a function that votes for some classes only the
+others. A vote (or silence) that repeats what copies of its function said counts in part. Where neither a prior is given
+nor, among three or more functions, two vote on all classes, nothing of that can be told: all votes count alike.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ _FEWEST_TOGETHER: Final = 8
 #: unit of the skills' standard error.
 BENEFIT: Final = 0.2
 BENEFIT_OF_ERROR: Final = 3.0
-#: So many functions have to vote on all classes for a class prior to be learnt from them.
+#: So many functions have to vote on all classes for a class prior to be learnt from them, and so many there have to be.
 _FEWEST_EVERYWHERE: Final = 2
+_FEWEST_FUNCTIONS: Final = 3
+#: Rounds in which a learnt class prior is fitted to the votes, how many rows its first value weighs, and its floor.
+_PRIOR_ROUNDS: Final = 8
+_PRIOR_ROWS: Final = 20.0
+_LEAST_SHARE: Final = 0.002
+#: A function is silent on every class at least in this share of how often it is silent.
+_EVEN_SILENCE: Final = 0.3
 #: So many patterns are scored at once.
 _AT_ONCE: Final = 8192
 
@@ -38,16 +46,18 @@ _AT_ONCE: Final = 8192
 class Estimate:
     """What a label model knows, for m functions and k classes.
 
-    `prior` (k,): share of each class. `weight` (m, k): log odds that a vote adds to its class, above zero. `copies`
-    (m, m): from 0 to 1, how far one function repeats another. `benefit`: log odds that the majority's class is given.
-    `precision` (m, k): share of a function's votes for a class that are right; `recall` (m, k): share of a class's
-    rows on which it votes for it; 0 where it does not vote. `accuracy` and `error` (m,): share of its votes that are
-    right, and the standard error of that. `coverage`, `overlaps`, `conflicts` (m,): share of the rows on which it
-    votes, votes together with another, votes otherwise than another. `rows`: how many rows this was learnt from.
+    `prior` (k,): share of each class. `weight` (m, k): log odds that a vote adds to its class, above zero. `silence`
+    (m, k): log odds that it adds to a class if the function does not vote; 0 of functions that vote on all classes.
+    `copies` (m, m): from 0 to 1, how far one function repeats another. `benefit`: log odds that the majority's class is
+    given. `precision` (m, k): share of a function's votes for a class that are right; `recall` (m, k): share of a
+    class's rows on which it votes for it; 0 where it does not vote. `accuracy` and `error` (m,): share of its votes
+    that are right, and the standard error of that. `coverage`, `overlaps`, `conflicts` (m,): share of the rows on which
+    it votes, votes together with another, votes otherwise than another. `rows`: how many rows this was learnt from.
     """
 
     prior: Floats
     weight: Floats
+    silence: Floats
     copies: Floats
     benefit: float
     precision: Floats
@@ -62,22 +72,18 @@ class Estimate:
 
 def estimate(coding: Coding, counted: Counted, classes: int, prior: Floats | None = None) -> Estimate:
     """A label model from counted patterns; `prior` is the share of each class where that is known."""
-    votes = coding.decode(counted.patterns)
-    moments = _Moments.of(votes, counted.weight, classes)
+    votes, counts = coding.decode(counted.patterns), counted.weight
+    moments = _Moments.of(votes, counts, classes)
     everywhere: Bools = np.asarray(moments.own.all(axis=1))
-    known = prior if prior is not None else _prior(votes, counted.weight, everywhere, classes)
-    scale = np.minimum(np.where(everywhere[:, None], 1.0, np.where(moments.own, moments.share / known, 0.0)), 1.0)
-    agreement, most = moments.agreement(known, everywhere, scale)
-    found = skills(agreement)
-    worth = np.clip(found.value, LEAST_SKILL, _MOST_SKILL)
-    if prior is None and int(np.count_nonzero(everywhere)) < _FEWEST_EVERYWHERE:
-        # Neither skills nor prior can be told: every vote counts alike, as for the majority.
-        known = np.full(classes, 1.0 / classes)
-        weight = np.where(moments.own, np.log(classes + 1.0), 0.0)
-        return _described(moments, votes, counted.weight, known, weight, np.zeros_like(most), found)
-    copies = _copies(agreement, most, worth)
-    weight = _weights(moments, known, everywhere, worth, scale)
-    return _described(moments, votes, counted.weight, known, weight, copies, found)
+    worth = _Worth.of(moments, everywhere, prior if prior is not None else _prior(votes, counts, everywhere, classes))
+    if prior is None:
+        voting = int(np.count_nonzero(moments.fires))
+        if np.count_nonzero(everywhere) < _FEWEST_EVERYWHERE or voting < _FEWEST_FUNCTIONS:
+            # Neither skills nor prior can be told: every vote counts alike, as for the majority.
+            worth = _Worth.alike(moments, worth.skill)
+        else:
+            worth = _Worth.of(moments, everywhere, _sharpened(worth, votes, counts))
+    return _described(moments, votes, counts, worth)
 
 
 def scores(estimated: Estimate, votes: Votes) -> Floats:
@@ -105,15 +111,33 @@ def majority(votes: Votes, classes: int) -> Floats:
 
 
 def _scores(estimated: Estimate, votes: Votes) -> Floats:
-    found = np.tile(np.log(estimated.prior), (len(votes), 1))
-    counts = np.empty(found.shape)
-    for number in range(len(estimated.prior)):
-        here = (votes == number).astype(np.float64)
-        repeated = here @ estimated.copies
-        found[:, number] += (here * estimated.weight[:, number] / (1.0 + repeated)).sum(axis=1)
-        counts[:, number] = here.sum(axis=1)
+    found = _log_odds(estimated, votes)
+    counts = np.stack([(votes == number).sum(axis=1) for number in range(len(estimated.prior))], axis=1)
     most = counts.max(axis=1, keepdims=True)
     found += estimated.benefit * ((counts == most) & (most > 0))
+    return found
+
+
+def _log_odds(worth: _Worth | Estimate, votes: Votes) -> Floats:
+    """What the prior, the votes and the silence say, up to a constant for each row."""
+    found = np.tile(np.log(worth.prior), (len(votes), 1))
+    for number in range(len(worth.prior)):
+        here = (votes == number).astype(np.float64)
+        found[:, number] += (here * worth.weight[:, number] / _repeated(here, worth.copies)).sum(axis=1)
+    if worth.silence.any():
+        silent = (votes < 0).astype(np.float64)
+        silent /= _repeated(silent, worth.copies)
+        for one in np.flatnonzero(worth.silence.any(axis=1)):
+            found += silent[:, one, None] * worth.silence[one]
+    return found
+
+
+def _repeated(here: Floats, copies: Floats) -> Floats:
+    """By how many each function is counted where it and its copies are `here`. Summed up function by function: a matrix
+    product may round a row otherwise with other rows beside it."""
+    found = np.ones(here.shape)
+    for one in np.flatnonzero(copies.any(axis=1)):
+        found += here[:, one, None] * copies[one]
     return found
 
 
@@ -191,6 +215,35 @@ class _Moments:
         return Agreement(np.where(told, excess, 0.0), np.where(told, noise / unit**2, np.inf)), most
 
 
+@dataclass(frozen=True)
+class _Worth:
+    """What votes are worth, as in an `Estimate`, and the skills behind that."""
+
+    prior: Floats
+    weight: Floats
+    silence: Floats
+    copies: Floats
+    skill: Skill
+
+    @classmethod
+    def of(cls, moments: _Moments, everywhere: Bools, prior: Floats) -> _Worth:
+        scale = np.where(everywhere[:, None], 1.0, np.where(moments.own, moments.share / prior, 0.0))
+        scale = np.minimum(scale, 1.0)
+        agreement, most = moments.agreement(prior, everywhere, scale)
+        found = skills(agreement)
+        skill = np.clip(found.value, LEAST_SKILL, _MOST_SKILL)
+        weight = _weights(moments, prior, everywhere, skill, scale)
+        silence = _silence(moments, prior, everywhere, weight)
+        return cls(prior, weight, silence, _copies(agreement, most, skill), found)
+
+    @classmethod
+    def alike(cls, moments: _Moments, skill: Skill) -> _Worth:
+        functions, classes = moments.own.shape
+        weight = np.where(moments.own, np.log(classes + 1.0), 0.0)
+        nothing = np.zeros((functions, classes)), np.zeros((functions, functions))
+        return cls(np.full(classes, 1.0 / classes), weight, *nothing, skill)
+
+
 def _prior(votes: Votes, weight: Floats, everywhere: Bools, classes: int) -> Floats:
     """The share of each class by the majority of the functions that vote on all classes, if there are any."""
     chosen = votes[:, everywhere] if everywhere.any() else votes
@@ -200,6 +253,25 @@ def _prior(votes: Votes, weight: Floats, everywhere: Bools, classes: int) -> Flo
     cast = first / np.maximum(first.sum(axis=1, keepdims=True), 1)
     found = weight @ cast
     return np.asarray((found + 1.0) / (found.sum() + classes))
+
+
+def _sharpened(worth: _Worth, votes: Votes, counts: Floats) -> Floats:
+    """The share of each class among the rows with votes that fits them best, beginning with the one that is known: the
+    majority errs more often for rare classes, so by its labels they are too frequent."""
+    cast = (votes >= 0).any(axis=1)
+    weight, voted = counts[cast], votes[cast]
+    likely = np.empty((len(voted), len(worth.prior)))
+    for start in range(0, len(voted), _AT_ONCE):
+        likely[start : start + _AT_ONCE] = _log_odds(worth, voted[start : start + _AT_ONCE])
+    likely -= np.log(worth.prior)
+    likely = np.exp(likely - likely.max(axis=1, keepdims=True))
+    prior = worth.prior
+    for _ in range(_PRIOR_ROUNDS):
+        share = weight @ (likely * prior / (likely @ prior)[:, None])
+        prior = share + _PRIOR_ROWS * worth.prior
+        prior = prior / prior.sum()
+    floor: Floats = np.maximum(prior, _LEAST_SHARE)
+    return floor / floor.sum()
 
 
 def _copies(agreement: Agreement, most: Floats, worth: Floats) -> Floats:
@@ -224,15 +296,20 @@ def _weights(moments: _Moments, prior: Floats, everywhere: Bools, worth: Floats,
     return np.where(moments.own, np.clip(np.log(right / wrong), _SMALLEST_WEIGHT, _LARGEST_WEIGHT), 0.0)
 
 
-def _described(
-    moments: _Moments,
-    votes: Votes,
-    counts: Floats,
-    prior: Floats,
-    weight: Floats,
-    copies: Floats,
-    found: Skill,
-) -> Estimate:
+def _silence(moments: _Moments, prior: Floats, everywhere: Bools, weight: Floats) -> Floats:
+    """How much likelier silence is on rows of a class, as log odds: whatever a function does not vote on a class it is
+    silent there. What votes on all classes is silent for reasons of its own."""
+    silent = np.maximum(1.0 - moments.share.sum(axis=1), 0.0)[:, None]
+    likelier = np.exp(weight) - 1.0
+    otherwise = moments.share / (1.0 + prior * likelier)
+    quiet = np.maximum(1.0 - otherwise.sum(axis=1, keepdims=True) - otherwise * likelier, _EVEN_SILENCE * silent)
+    told = (silent > 1e-9) & ~everywhere[:, None] & moments.own.any(axis=1, keepdims=True)
+    found: Floats = np.where(told, np.log(np.where(told, quiet, 1.0)), 0.0)
+    return np.clip(found - (found @ prior)[:, None], -_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+
+
+def _described(moments: _Moments, votes: Votes, counts: Floats, worth: _Worth) -> Estimate:
+    prior, weight, found = worth.prior, worth.weight, worth.skill
     odds = np.exp(weight) * prior / (1.0 - prior)
     precision = np.where(moments.own, odds / (1.0 + odds), 0.0)
     recall = np.minimum(moments.share * precision / prior, 1.0)
@@ -247,7 +324,8 @@ def _described(
     return Estimate(
         prior=prior,
         weight=weight,
-        copies=copies,
+        silence=worth.silence,
+        copies=worth.copies,
         benefit=_benefit(moments, found),
         precision=precision,
         recall=recall,

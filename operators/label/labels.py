@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from operators.execution.state import State
@@ -19,11 +18,11 @@ from operators.execution.together import Step, as_one, cut_into
 from operators.join.held import MANY, Held
 from operators.join.rows import addresses_of, kept, kept_schema, own_columns, times_of
 from operators.join.together import Waiting, bounds_if_in_time, by_input, cut_by_time, one_by_one, releases
-from operators.label.estimate import Estimate, majority, probabilities
+from operators.label.answers import Answers
+from operators.label.estimate import Estimate
 from operators.label.function import LabelError
 from operators.label.model_stream import IN_FORCE, MODEL_SCHEMA, Described, estimate_of
 from operators.label.pattern import Floats
-from operators.label.skill import Bools
 from operators.label.votes import PATTERN, Votes
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
@@ -37,10 +36,10 @@ _IN_FORCE = "model in force"
 
 @dataclass(frozen=True)
 class _Model:
-    """A model with its version and where its row lies."""
+    """What a model answers, with its version and where its row lies."""
 
     version: int
-    estimate: Estimate
+    answers: Answers
     where: tuple[int, int, int]
 
 
@@ -67,6 +66,8 @@ class Labels:
         self._prior = prior
         self._lag = lag
         self._classes = pa.array(described.classes)
+        # Behind them what is told where nobody votes.
+        self._told = pa.concat_arrays([self._classes, pa.nulls(1, self._classes.type)])
         source = votes.output
         self._reads = (*votes.kept, PATTERN)
         self._schema = kept_schema(pa.schema([source.schema.arrow.field(name) for name in self._reads]))
@@ -84,7 +85,7 @@ class Labels:
             "prior": None if prior is None else prior.tolist(),
             "lag": lag,
         }
-        self.version = version_of(f"label 1, {version}", self.params)
+        self.version = version_of(f"label 2, {version}", self.params)
 
     def __repr__(self) -> str:
         by = "the majority" if self._model is None else self._model.name
@@ -184,12 +185,20 @@ class Labels:
             row: Any = table.combine_chunks()
             partition, offset, at = (int(row.column(place)[0].as_py()) for place in (1, 2, 3))
             found = estimate_of(row, 0, len(self._described.functions), len(self._described.classes))
-            return _Model(int(row.column("version")[0].as_py()), found, (partition, offset, at))
+            return _Model(int(row.column("version")[0].as_py()), self._answers(found), (partition, offset, at))
 
         return state.derived(_IN_FORCE, (_IN_FORCE,), read)
 
+    def _answers(self, model: Estimate | None) -> Answers:
+        return Answers(self._votes.coding, len(self._described.classes), self._prior, model)
+
     def _labelled(self, parts: Sequence[tuple[pa.RecordBatch, Addresses, _Model | None]]) -> Output:
-        made = [self._columns(rows, model) for rows, _, model in parts]
+        made = [
+            self._columns(rows, self._answers(None), None)
+            if model is None
+            else self._columns(rows, model.answers, model.version)
+            for rows, _, model in parts
+        ]
         batch = made[0]
         if len(made) > 1:
             batch = pa.Table.from_batches(made).combine_chunks().to_batches()[0]
@@ -198,40 +207,14 @@ class Labels:
             parents.append(joined([self._brought(model, rows.num_rows) for rows, _, model in parts]))
         return Output(self.name, batch, tuple(parents))
 
-    def _columns(self, rows: pa.RecordBatch, model: _Model | None) -> pa.RecordBatch:
-        """Worked out once for each pattern, then looked up for each row."""
-        patterns = rows.column(PATTERN)
-        there, places = self._votes.coding.distinct(patterns)
-        votes = self._votes.coding.decode(there)
-        silent: Bools = np.asarray((votes < 0).all(axis=1))
-        chances = self._chances(votes, silent, model)
-        best = self._best(chances)
+    def _columns(self, rows: pa.RecordBatch, answers: Answers, version: int | None) -> pa.RecordBatch:
+        found = answers.of(rows.column(PATTERN))
         columns = [rows.column(name) for name in self._votes.kept]
-        columns += [pa.array(chances[:, number][places]) for number in range(chances.shape[1])]
-        label = self._classes.take(pa.array(best, mask=silent))
-        confidence = np.ascontiguousarray(chances[np.arange(len(best)), best])
-        columns += [label.take(pa.array(places)), pa.array(confidence[places]), pa.array(silent[places])]
-        version = pa.scalar(None if model is None else model.version, pa.int64())
-        columns.append(pa.repeat(version, rows.num_rows))
+        columns += map(pa.array, found.chances)
+        label = self._told.take(pa.array(found.best))
+        columns += [label, pa.array(found.confidence), label.is_null()]
+        columns.append(pa.repeat(pa.scalar(version, pa.int64()), rows.num_rows))
         return pa.RecordBatch.from_arrays(columns, schema=self._output.schema.arrow)
-
-    def _chances(self, votes: Any, silent: Bools, model: _Model | None) -> Floats:
-        """The probability of each class for each pattern. Where no function votes it is the class prior."""
-        count = len(self._described.classes)
-        if model is not None:
-            found = probabilities(model.estimate, votes)
-            found[silent] = model.estimate.prior
-            return found
-        found = majority(votes, count)
-        if self._prior is not None:
-            found[silent] = self._prior
-        return found
-
-    def _best(self, chances: Floats) -> npt.NDArray[np.int64]:
-        """The likeliest class; of several as likely the one that is more frequent by the prior, then the first."""
-        if self._prior is not None:
-            chances = np.where(chances >= chances.max(axis=1, keepdims=True) - 1e-12, 1.0 + self._prior, 0.0)
-        return chances.argmax(axis=1)
 
     def _brought(self, model: _Model | None, count: int) -> Addresses:
         """Where the model of each row lies."""

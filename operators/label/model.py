@@ -86,7 +86,7 @@ class LabelModel:
             "update_every": update_every,
             "forgetting": forgetting,
         }
-        self.version = version_of(f"label model 1, {version}", self.params)
+        self.version = version_of(f"label model 2, {version}", self.params)
 
     def __repr__(self) -> str:
         return f"label_model({self._votes.output.name!r}, to={self.name!r})"

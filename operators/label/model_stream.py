@@ -34,6 +34,7 @@ MODEL_SCHEMA: Final = Schema(
                 pa.field(name, _NUMBERS, nullable=False)
                 for name in (
                     "weight",
+                    "silence",
                     "copies",
                     "precision",
                     "recall",
@@ -57,6 +58,7 @@ MODEL_SCHEMA: Final = Schema(
         "prior": "The share of each class.",
         "benefit": "Log odds that the class of the majority is given beyond the votes.",
         "weight": "Log odds that a vote adds to its class; function by function, class by class.",
+        "silence": "Log odds that a function's silence adds to a class; function by function, class by class.",
         "copies": "How far the votes of a function repeat those of another, 0 to 1; function by function.",
         "precision": "The estimated share of right votes; function by function, class by class; 0 where it has none.",
         "recall": "The estimated share of a class's rows that it votes for; function by function, class by class.",
@@ -68,7 +70,7 @@ MODEL_SCHEMA: Final = Schema(
     }
 )
 #: What labelling by a model needs of it.
-IN_FORCE: Final = ("version", "prior", "benefit", "weight", "copies")
+IN_FORCE: Final = ("version", "prior", "benefit", "weight", "silence", "copies")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def estimate_of(rows: Any, at: int, functions: int, classes: int) -> Estimate:
     return Estimate(
         prior=_shaped(given["prior"], (classes,)),
         weight=_shaped(given["weight"], (functions, classes)),
+        silence=_shaped(given["silence"], (functions, classes)),
         copies=_shaped(given["copies"], (functions, functions)),
         benefit=given["benefit"],
         precision=nothing,

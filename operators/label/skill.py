@@ -30,6 +30,7 @@ _TOO_MUCH: Final = 3.5
 _TOO_LITTLE: Final = 3 * _TOO_MUCH
 _ROUNDS: Final = 25
 _FIRST_ROUNDS: Final = 6
+_ERROR_ROUNDS: Final = 3
 _DRAWS: Final = 32
 #: Solutions that explain the agreements about as well count too, the less the worse they do.
 _TEMPERATURE: Final = 4.0
@@ -77,8 +78,7 @@ def skills(agreement: Agreement) -> Skill:
     if float(np.tanh(best / 0.1).sum()) < 0.0:
         best = -best
     trusted = weight * _trust(_residuals(value, weight, best[None]))[0]
-    known = (trusted * best * best).sum(axis=1)
-    return Skill(best, 1.0 / np.sqrt(known + 1.0 / _SPREAD**2))
+    return Skill(best, _errors(best, trusted))
 
 
 def _beginnings(value: Floats, told: Bools) -> tuple[Floats, Bools]:
@@ -107,6 +107,19 @@ def _trust(residuals: Floats) -> Floats:
     """None for pairs that agree far too much, a little less for those that agree far too little."""
     little = np.where(residuals < -_TOO_LITTLE, _TOO_LITTLE / np.maximum(-residuals, 1e-9), 1.0)
     return np.where(residuals > _TOO_MUCH, 0.0, little)
+
+
+def _errors(skill: Floats, trusted: Floats) -> Floats:
+    """Standard errors. What a pair says of one skill is only as sure as the other skill is known: two functions say of
+    each other little, however often they vote together."""
+    count = len(skill)
+    square = np.maximum(skill * skill, 1e-6)
+    noise = np.where(trusted > 0, 1.0 / np.maximum(trusted, 1e-12), np.inf) / square
+    error = np.full(count, _SPREAD)
+    for _ in range(_ERROR_ROUNDS):
+        spread = noise + square[:, None] / square[None, :] * (error * error)[None, :]
+        error = 1.0 / np.sqrt((1.0 / spread).sum(axis=1) + 1.0 / _SPREAD**2)
+    return error
 
 
 def _loss(residuals: Floats, skill: Floats, belief: Floats) -> Floats:

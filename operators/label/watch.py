@@ -18,12 +18,14 @@ from operators.label.pattern import Coding, Counted
 #: Accuracies of so many updates in a row are estimated together, by themselves.
 UPDATES_TOGETHER: Final = 4
 #: An accuracy has changed if it lies at least so far from what it was, and that is no chance: the sum of what each
-#: estimate lies beyond one standard error passes the limit (once in some 20,000 estimates without a change).
+#: estimate lies beyond one standard error passes the limit (twice in 16,200 simulated ones without a change).
 SMALLEST_CHANGE: Final = 0.05
 _ALLOWED: Final = 1.0
 _LIMIT: Final = 5.0
 #: Estimates are never better than this: functions do not err quite independently.
 _SOFTNESS: Final = 0.015
+#: What is known of a function is the mean of so many estimates before any is judged: one alone may be an odd one.
+_LOOKS_FIRST: Final = 4
 #: A function that votes on fewer rows is not judged.
 _FEWEST_VOTES: Final = 30
 
@@ -75,6 +77,10 @@ class Watch:
             known = facts["known"].get(name)
             if known is None:
                 facts["known"][name] = _first(accuracy, error)
+                continue
+            known["looks"] += 1
+            if known["looks"] <= _LOOKS_FIRST:
+                _learn(known, accuracy, error)
                 continue
             standard = (accuracy - known["mean"]) / math.hypot(error, known["error"])
             for side, sign in (("up", 1.0), ("down", -1.0)):
@@ -140,6 +146,7 @@ def _first(accuracy: float, error: float) -> dict[str, Any]:
     return {
         "mean": accuracy,
         "error": error,
+        "looks": 1,
         "up": 0.0,
         "down": 0.0,
         "up_since": None,

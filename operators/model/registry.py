@@ -6,8 +6,11 @@ can be neither saved nor loaded.
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -180,15 +183,23 @@ def made(name: str, parameters: Mapping[str, Any], where: str) -> tuple[Entry, A
             where=where,
             fix="The model was made with another version of scikit-learn: its manifest says which.",
         )
-    part = cls(**{key: _given(key, value) for key, value in parameters.items()})
     try:
-        parameters_of(part, name)
-        part._validate_params()
+        # Every version of a candidate comes with the same parameters, and scikit-learn takes its time to look at them.
+        part = _checked(name, json.dumps(parameters, sort_keys=True))
     except (CannotLearn, ValueError, TypeError) as error:
         raise ModelError(
             f"The parameters of {name} are refused: {error}", where=where, fix="The model was damaged or forged."
         ) from error
-    return entry, part
+    return entry, copy.copy(part)
+
+
+@lru_cache(maxsize=64)
+def _checked(name: str, parameters: str) -> Any:
+    """A part that nobody trains: to be copied."""
+    part: Any = REGISTRY[name].get()(**{key: _given(key, value) for key, value in json.loads(parameters).items()})
+    parameters_of(part, name)
+    part._validate_params()
+    return part
 
 
 def is_trained(part: Any) -> bool:

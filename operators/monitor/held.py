@@ -15,11 +15,11 @@ from operators.join.rows import one_batch
 from operators.join.segments import Segments
 from operators.monitor.segments import segment_names
 from operators.operator import Batch
-from streams.fingerprints import fingerprints
+from streams.fingerprints import hashes
 
 Integers = npt.NDArray[np.int64]
 
-_TIME = "@time"
+_OURS = [("@time", pa.int64()), ("@content", pa.uint64())]
 _BEFORE = "before"
 
 
@@ -37,12 +37,14 @@ class HeldRows:
     def __init__(self, columns: pa.Schema, by: Sequence[str]) -> None:
         self._by = [columns.names.index(name) for name in by]
         self._columns = columns
-        self._schema = pa.schema([pa.field(_TIME, pa.int64()), *columns])
+        self._schema = pa.schema([*(pa.field(name, kind) for name, kind in _OURS), *columns])
         self.nothing = SegmentRows(pa.RecordBatch.from_pylist([], schema=columns), np.empty(0, dtype=np.int64))
 
     def add(self, state: State, windows: Integers, batch: Batch) -> Iterable[int]:
         """Rows of a batch that lie in these windows, one for each row; the windows that there are."""
-        columns = [pa.array(np.ascontiguousarray(batch.times)), *batch.rows.columns]
+        flat = [column for column in batch.rows.columns if not pa.types.is_nested(column.type)]
+        ours = [np.ascontiguousarray(batch.times), hashes(flat, batch.rows.num_rows)]
+        columns = [*map(pa.array, ours), *batch.rows.columns]
         rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         found: list[int] = np.unique(windows).tolist()
         for window in found:
@@ -71,17 +73,11 @@ class HeldRows:
 
     def _by_segment(self, rows: Any) -> dict[str | None, SegmentRows]:
         """In the order of (event time, content), so that it does not matter in which order rows came."""
-        columns = rows.columns[1:]
+        columns = rows.columns[len(_OURS) :]
         names, which = segment_names([columns[at] for at in self._by], rows.num_rows)
-        times = rows.column(0).to_numpy()
-        order = np.lexsort((times, which))
-        after, sorted_times = which[order], times[order]
-        if ((np.diff(after) == 0) & (np.diff(sorted_times) == 0)).any():
-            flat = [column for column in columns if not pa.types.is_nested(column.type)]
-            prints = fingerprints(flat, rows.num_rows)
-            order = np.lexsort((prints.low, prints.high, times, which))
+        order = np.lexsort((rows.column(1).to_numpy(), rows.column(0).to_numpy(), which))
         ordered = rows.take(pa.array(order))
-        mine = pa.RecordBatch.from_arrays(ordered.columns[1:], schema=self._columns)
+        mine = pa.RecordBatch.from_arrays(ordered.columns[len(_OURS) :], schema=self._columns)
         edges = np.searchsorted(which[order], np.arange(len(names) + 1)).tolist()
         return {
             name: SegmentRows(mine.slice(start, stop - start), ordered.column(0).to_numpy()[start:stop])

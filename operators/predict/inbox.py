@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
 import pyarrow as pa
 
-from catalog.errors import HeadwaterError
 from operators.execution.state import State
 from operators.join.rows import addresses_of, kept_schema, one_batch, own_columns
-from operators.model.artefact import LARGEST_CONTENT, ModelError, decode, manifest_text
-from operators.model.format import load
-from operators.model.learner import Class, Learner
+from operators.model.artefact import LARGEST_CONTENT, ModelError, manifest_text
 from operators.model.stream import MODEL_SCHEMA, Event, ModelEvent, ModelRole
 from streams.message import RowAddress
 
@@ -45,12 +42,12 @@ class Refused:
 class Inbox:
     """Reads the rows of the model stream `model` for a task; chunks of an unfinished content wait in its state.
 
-    `classes` are those that a model must have, None for regressors.
+    `problem` says what is wrong with an event's content, if anything is.
     """
 
-    def __init__(self, model: str, classes: tuple[Class, ...] | None) -> None:
+    def __init__(self, model: str, problem: Callable[[ModelEvent, bytes], str | None]) -> None:
         self._model = model
-        self._classes = classes
+        self._problem_of = problem
         self.schema = kept_schema(MODEL_SCHEMA)
 
     def take(self, state: State, rows: Any) -> Iterator[Received | Refused]:
@@ -114,11 +111,8 @@ class Inbox:
             try:
                 if manifest_text(content, where) != first["manifest"]:
                     return self._refused(first, address, "the manifest beside its content is another one")
-                problem = self._unfit(load(decode(content, where), where))
             except ModelError as error:
-                problem = error.what
-            if problem is not None:
-                return self._refused(first, address, problem)
+                return self._refused(first, address, error.what)
         event = ModelEvent(
             model=first["model"],
             version=first["version"],
@@ -130,39 +124,17 @@ class Inbox:
             content=content,
             reason=first["reason"],
         )
+        problem = None if content is None else self._problem_of(event, content)
+        if problem is not None:
+            return self._refused(first, address, problem)
         return Received(event, address)
-
-    def _unfit(self, learner: Learner) -> str | None:
-        if not learner.is_trained:
-            return "it has learnt nothing yet"
-        if learner.classes != self._classes or _kinds(learner.classes) != _kinds(self._classes):
-            expected = "numbers" if self._classes is None else f"the classes {list(self._classes)}"
-            got = "numbers" if learner.classes is None else f"the classes {list(learner.classes)}"
-            return f"it predicts {got}; declared are {expected}"
-        return None
 
     def _refused(self, row: dict[str, Any], address: RowAddress, reason: str) -> Refused:
         return Refused(row["model"], row["version"], row["at"], address, reason)
 
 
-def learner_of(content: bytes, where: str) -> Learner:
-    """The learner of content that was checked when it came. ModelError if this process cannot read it any more."""
-    try:
-        return load(decode(content, where), where)
-    except HeadwaterError as error:
-        raise ModelError(
-            f"The model in force cannot be loaded: {error.what}",
-            where=where,
-            fix="Run with the library versions that its manifest names, or promote a model made with these.",
-        ) from error
-
-
 def _continues(first: dict[str, Any], row: dict[str, Any], number: int) -> bool:
     return row["chunk"] == number and row["content"] is not None and all(row[name] == first[name] for name in _SAME)
-
-
-def _kinds(classes: tuple[Class, ...] | None) -> list[type]:
-    return [type(value) for value in classes or ()]
 
 
 def _told(rows: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from operators.model.learner import Class
 from operators.model.stream import MODEL_SCHEMA
 from operators.operator import Batch, Derived, Input, Output
 from operators.predict.inbox import Inbox, Refused
-from operators.predict.models import Loaded, apply, champion, shadows
+from operators.predict.models import InForce, Loaded, Loading
 from operators.predict.scores import Scores, digests
 from operators.versions import version_of
 from streams.message import BEGINNING, END
@@ -73,7 +73,8 @@ class Predict:
         self._declared = declared
         self._streams = outputs
         self._scores = Scores(declared.classes, declared.min_confidence)
-        self._inbox = Inbox(declared.model.name, declared.classes)
+        self._loading = Loading(declared.classes, beside=outputs.shadow is not None)
+        self._inbox = Inbox(declared.model.name, self._loading.problem)
         self._schema = kept_schema(pa.schema([declared.source.schema.arrow.field(name) for name in declared.own]))
         self._rows = Held("rows held", self._schema, declared.source.key)
         self._models = Held("models held", self._inbox.schema, ())
@@ -115,15 +116,17 @@ class Predict:
         outputs: list[Output] = []
         # Rows leave when more of them come: leaving with each model as well would only cut them finer.
         if batch.is_tick or is_rows or self._rows.count(state) >= MANY:
-            outputs += self._release(state, batch.clock)
+            refused, scored = self._release(state, batch.clock)
+            outputs += [*(output for _, output in refused), *scored]
         if not batch.rows.num_rows:
             return outputs
         if not is_rows:
             self._take_models(batch, state)
             return outputs
         self._rows.push(state, kept(batch, self._schema, ~late if late.any() else None))
-        if late.any():
-            outputs += self._scored([kept(batch, self._schema, late)], [(champion(state), shadows(state))])
+        late_rows = int(np.count_nonzero(late))
+        if late_rows:
+            outputs += self._scored(kept(batch, self._schema, late), [(late_rows, self._loading.in_force(state))])
         return outputs
 
     def steps(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
@@ -132,20 +135,29 @@ class Predict:
         if not self._declared.wait:
             return self._steps_at_once(batches, state)
         bounds = bounds_if_in_time(batches, 0)
-        if bounds is None or any(batch.input != name for batch in batches):
+        if bounds is None:
             return one_by_one(self, batches, state)
-        reached, last = releases(batches, bounds, name, [], BEGINNING)
-        holds = Waiting(self._rows.times(state), batches, name).earliest(reached)
-        for batch in by_input(batches[:last]):
-            self._rows.push(state, kept(batch, self._schema))
-        outputs = list(self.step(batches[last], state))
-        refused = [output for output in outputs if output.stream == self._streams.refused.name]
-        scored = [output for output in outputs if output.stream != self._streams.refused.name]
-        time = self._declared.source.time
-        assert time is not None
-        pieces = cut_by_time(scored, time, reached)
-        pieces[0] = [*refused, *pieces[0]]
+        waiting = Waiting(self._rows.times(state), batches, name)
+        reached, last = releases(batches, bounds, name, [waiting], BEGINNING)
+        holds = waiting.earliest(reached)
+        for batch in by_input(batches[: last + 1]):
+            self._push(batch, state)
+        pieces: list[list[Output]] = [[] for _ in batches]
+        if last >= 0:
+            refused, scored = self._release(state, int(reached[last]))
+            assert self._declared.source.time is not None
+            pieces = cut_by_time(scored, self._declared.source.time, reached)
+            for time, output in refused:
+                pieces[int(np.searchsorted(reached, time, side="right"))].insert(0, output)
+        for batch in batches[last + 1 :]:
+            self._push(batch, state)
         return list(zip(pieces, holds, strict=True))
+
+    def _push(self, batch: Batch, state: State) -> None:
+        if batch.input == self._declared.source.name:
+            self._rows.push(state, kept(batch, self._schema))
+        else:
+            self._take_models(batch, state)
 
     def holds(self, state: State) -> int:
         return self._rows.earliest(state)
@@ -182,7 +194,7 @@ class Predict:
         for _, some in _by_time(self._models.release(state, due)):
             outputs += self._apply(state, some)
         if batch.input == self._declared.source.name and batch.rows.num_rows:
-            outputs += self._scored([kept(batch, self._schema)], [(champion(state), shadows(state))])
+            outputs += self._scored(kept(batch, self._schema), [(batch.rows.num_rows, self._loading.in_force(state))])
         return outputs
 
     def _steps_at_once(self, batches: Sequence[Batch], state: State) -> Iterable[Step]:
@@ -201,30 +213,27 @@ class Predict:
         late = Batch(batch.input, batch.rows, batch.addresses, times, batch.clock)
         self._models.push(state, kept(late, self._inbox.schema))
 
-    def _release(self, state: State, bound: int) -> Iterable[Output]:
-        """Score the rows before `bound`, each by the models that held at its time."""
-        outputs: list[Output] = []
+    def _release(self, state: State, bound: int) -> tuple[list[tuple[int, Output]], list[Output]]:
+        """Score the rows before `bound`, each by the models that held at its time. The refusals of models, each with
+        the time at which that model would have taken effect, and the predictions in the order of event time."""
         rows: Any = self._rows.release(state, bound)
-        models = self._models.release(state, bound)
-        parts: list[Any] = []
-        in_force: list[tuple[Loaded | None, list[Loaded]]] = []
-        done = 0
         times = times_of(rows) if rows is not None else np.empty(0, dtype=np.int64)
-        for time, some in _by_time(models):
+        refused: list[tuple[int, Output]] = []
+        parts: list[tuple[int, InForce]] = []
+        done = 0
+        for time, some in _by_time(self._models.release(state, bound)):
             end = int(np.searchsorted(times, time))
             if end > done:
-                parts.append(rows.slice(done, end - done))
-                in_force.append((champion(state), shadows(state)))
+                parts.append((end - done, self._loading.in_force(state)))
                 done = end
-            outputs += self._apply(state, some)
+            refused += [(time, output) for output in self._apply(state, some)]
         if done < len(times):
-            parts.append(rows.slice(done))
-            in_force.append((champion(state), shadows(state)))
-        return [*outputs, *self._scored(parts, in_force)]
+            parts.append((len(times) - done, self._loading.in_force(state)))
+        return refused, self._scored(rows, parts)
 
     def _apply(self, state: State, rows: Any) -> Iterable[Output]:
         for one in self._inbox.take(state, rows):
-            refused = one if isinstance(one, Refused) else apply(state, one)
+            refused = one if isinstance(one, Refused) else self._loading.apply(state, one)
             if refused is not None:
                 yield self._refusal(refused)
 
@@ -243,29 +252,37 @@ class Predict:
         where = np.array([address.partition]), np.array([address.offset]), np.array([address.row])
         return Output(stream.name, rows, (Addresses(address.stream, *where),))
 
-    def _scored(self, parts: Sequence[Any], in_force: Sequence[tuple[Loaded | None, list[Loaded]]]) -> list[Output]:
-        """Predictions for runs of rows, with the models in force for each."""
+    def _scored(self, rows: Any, parts: Sequence[tuple[int, InForce]]) -> list[Output]:
+        """Predictions for rows, of which so many in turn meet the models in force."""
         if not parts:
             return []
-        made = [self._predictions(rows, model) for rows, (model, _) in zip(parts, in_force, strict=True)]
-        outputs = [_together(self._streams.scores, made)]
-        if self._streams.shadow is not None:
-            beside = [self._shadows(rows, some) for rows, (_, some) in zip(parts, in_force, strict=True) if some]
-            if beside:
-                outputs.append(_together(self._streams.shadow, beside))
-        return outputs
-
-    def _predictions(self, rows: Any, model: Loaded | None) -> tuple[pa.RecordBatch, Addresses, Addresses]:
+        parts = _joined_parts(parts)
         own = own_columns(rows)
+        starts = np.cumsum([0, *(count for count, _ in parts)]).tolist()
+        made: list[dict[str, pa.Array]] = []
+        brought: list[Addresses] = []
+        for start, (count, (model, _)) in zip(starts, parts, strict=False):
+            made.append(self._scores.columns(own.slice(start, count), model))
+            brought.append(self._brought(model, count))
         columns: dict[str, Any] = {name: own.column(name) for name in own.schema.names}
         columns["model"] = pa.repeat(self._declared.model.name, rows.num_rows)
-        columns |= self._scores.columns(own, model)
+        columns |= {name: pa.concat_arrays([one[name] for one in made]) for name in made[0]}
         columns["features_digest"] = digests(own, self._declared.features, self._declared.kinds)
         schema = self._streams.scores.schema.arrow
         batch = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-        return batch, addresses_of(rows, self._declared.source.name), self._brought(model, rows.num_rows)
+        addresses = addresses_of(rows, self._declared.source.name)
+        outputs = [Output(self._streams.scores.name, batch, (addresses, joined(brought)))]
+        beside = [
+            self._shadows(rows.slice(start, count), shadows)
+            for start, (count, (_, shadows)) in zip(starts, parts, strict=False)
+            if shadows
+        ]
+        if beside:
+            assert self._streams.shadow is not None
+            outputs.append(_together(self._streams.shadow, beside))
+        return outputs
 
-    def _shadows(self, rows: Any, models: list[Loaded]) -> tuple[pa.RecordBatch, Addresses, Addresses]:
+    def _shadows(self, rows: Any, models: Sequence[Loaded]) -> tuple[pa.RecordBatch, Addresses, Addresses]:
         """A row for each row and challenger, those of one row side by side."""
         assert self._streams.shadow is not None
         schema = self._streams.shadow.schema.arrow
@@ -303,6 +320,16 @@ def _by_time(models: Any | None) -> Iterable[tuple[int, Any]]:
     starts = np.flatnonzero(np.append(True, np.diff(times) != 0)).tolist()
     for start, end in zip(starts, [*starts[1:], len(times)], strict=True):
         yield int(times[start]), models.slice(start, end - start)
+
+
+def _joined_parts(parts: Sequence[tuple[int, InForce]]) -> list[tuple[int, InForce]]:
+    """Runs of rows that meet the same models as one: a checkpoint of a challenger that nobody scores changes none."""
+    found: list[tuple[int, InForce]] = []
+    for count, models in parts:
+        if found and found[-1][1] == models:
+            count += found.pop()[0]
+        found.append((count, models))
+    return found
 
 
 def _together(stream: Stream, made: Sequence[tuple[pa.RecordBatch, Addresses, Addresses]]) -> Output:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.alarms import SCHEMA as ALARMS
 from operators.evaluate.classes import Class, Classes
+from operators.label.model_stream import class_text
 from operators.model.features import Features, described, features_of
 from operators.model.learner import learner
 from operators.model.registry import parameters_of
@@ -19,6 +20,7 @@ from operators.train.design import Design, OnAlarm, Weak
 from operators.train.errors import CannotTrain
 from operators.train.gates import Gate
 from operators.train.operator import Train
+from streams.duration import Duration, parse_duration
 from streams.stream import Stream
 
 Candidates = Mapping[str, Any]
@@ -37,7 +39,7 @@ def train(
     censored: str | None = None,
     weight: str | None = None,
     weak: Stream | None = None,
-    weak_probability: str = "probability",
+    weak_probability: str | None = None,
     weak_until: int | None = None,
     chunk: int = 500,
     checkpoint_every: int | None = None,
@@ -48,6 +50,7 @@ def train(
     promote_error: float = 0.05,
     probation: int | None = None,
     compare_over: int | None = None,
+    tick: Duration | None = None,
     version: str = "1",
 ) -> Train:
     """An operator that learns from `examples` as they come, and writes what it has learnt to the model stream `to`.
@@ -61,10 +64,12 @@ def train(
 
     Rows with a null target, or where `censored` is true, are left out; `weight` names a column of sample weights.
     `classes` are needed for targets that are not true or false. `weak` are weak labels: a stream with the features and
-    a column `weak_probability` of the second class; they are learnt until `weak_until` (20 chunks) true rows were.
+    a column `weak_probability` of the second class (default: as `p.label` names it, such as p_true); they are learnt
+    until `weak_until` (20 chunks) true rows were.
     After an alarm on `retrain_on` (hw.later) a fresh copy of the champion begins as challenger (at most
     `most_challengers` are alive), or with on_alarm="reset" the champion begins anew. Versions are written every
-    `checkpoint_every` rows (10 chunks), and at promotions. CannotTrain, CannotLearn.
+    `checkpoint_every` rows (10 chunks), and at promotions. With `tick`, examples wait at most so long (of event time)
+    for the next ones before they are learnt. CannotTrain, CannotLearn.
     """
     arrow = examples.schema.arrow
     _refuse_unknown(examples, [target, *(name for name in (censored, weight) if name is not None)], to)
@@ -117,6 +122,7 @@ def train(
         compare_over=compare_over or 50 * chunk,
         on_alarm=on_alarm,
         most_challengers=most_challengers,
+        tick=None if tick is None else parse_duration(tick),
     )
     return Train(design, listens, _params(design, listens), version)
 
@@ -167,14 +173,15 @@ def _refuse_unweighted(estimator: Any, where: str) -> None:
 
 
 def _weak(
-    stream: Stream, probability: str, until: int, made: Mapping[str, tuple[Any, Features]], classes: Classes, to: str
+    stream: Stream, given: str | None, until: int, made: Mapping[str, tuple[Any, Features]], classes: Classes, to: str
 ) -> Weak:
+    if len(classes) != 2:
+        raise CannotTrain("Weak labels are learnt from with two classes only", where=to, fix="Leave weak= out.")
+    probability = given or f"p_{class_text(classes.values[1])}"
     columns = dict.fromkeys(name for _, declared in made.values() for name in declared.columns)
     _refuse_unknown(stream, [probability, *columns], to)
     if stream.time is None:
         raise CannotTrain(f"{stream.name} has no event time", where=to, fix="Declare it with time=.")
-    if len(classes) != 2:
-        raise CannotTrain("Weak labels are learnt from with two classes only", where=to, fix="Leave weak= out.")
     return Weak(stream, probability, until)
 
 
@@ -208,7 +215,7 @@ def _params(design: Design, listens: Input | None) -> dict[str, Any]:
         parts = [[type(part).__name__, parameters_of(part, name)] for part in (*fresh.steps, fresh.estimator)]
         told[name] = {"parts": parts, "features": described(declared)}
     plain = ("target", "censored", "weight", "chunk", "checkpoint_every", "promote_error", "probation")
-    more = ("compare_over", "on_alarm", "most_challengers")
+    more = ("compare_over", "on_alarm", "most_challengers", "tick")
     weak = None if design.weak is None else [design.weak.stream.name, design.weak.probability, design.weak.until]
     return {
         "examples": design.examples.name,

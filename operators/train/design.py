@@ -46,6 +46,7 @@ class Design:
     compare_over: int
     on_alarm: OnAlarm
     most_challengers: int
+    tick: int | None = None
 
     @property
     def first(self) -> str:

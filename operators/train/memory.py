@@ -17,6 +17,7 @@ from operators.train.design import Design
 from operators.train.encoded import share_encoders
 from operators.train.learnt import Learnt
 from operators.train.sequential import Wager
+from streams.message import BEGINNING
 
 _MEMORY: Final = "trainer"
 #: Versions of champions that a person can go back to.
@@ -36,8 +37,9 @@ class Kept:
 @dataclass
 class Memory:
     """`rows` were learnt, weak ones among them, `true_rows` without; `due` is how many will have been learnt when the
-    next checkpoint is. `tests` counts the comparisons of the champion's reign, `probation` the rows that are left
-    of its time on probation, `begun` the challengers that alarms have begun."""
+    next checkpoint is. `latest` is the event time of the newest version. `tests` counts the comparisons of the
+    champion's reign, `probation` the rows that are left of its time on probation, `begun` the challengers that
+    alarms have begun."""
 
     candidates: dict[str, Candidate]
     champion: str
@@ -46,6 +48,7 @@ class Memory:
     true_rows: int = 0
     due: int = 0
     version: int = 0
+    latest: int = BEGINNING
     tests: int = 0
     begun: int = 0
     predecessor: str | None = None
@@ -192,7 +195,7 @@ def _told(memory: Memory) -> dict[str, Any]:
 
 
 _PLAIN: Final = (
-    *("rows", "true_rows", "due", "version", "tests", "begun", "predecessor", "probation", "reason"),
+    *("rows", "true_rows", "due", "version", "latest", "tests", "begun", "predecessor", "probation", "reason"),
     *("gates", "lasting", "unknown", "left_out"),
 )
 

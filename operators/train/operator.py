@@ -39,10 +39,10 @@ class Train:
     kind = "train"
     row_wise = False
     keeps_key = False
-    tick = None
 
     def __init__(self, design: Design, listens: Input | None, params: dict[str, Any], version: str) -> None:
         self.name = design.model
+        self.tick = design.tick
         self.params = params
         self.version = version_of(f"train 1, {version}", params)
         self._design = design
@@ -118,7 +118,9 @@ class Train:
         clock = batch.clock
         room = self._room(batch)
         if room is not None:
-            if batch.input == self._examples.stream.name or room is self._weak:
+            if room is self._weak and self._is_warm(memory):
+                return
+            if room is self._examples or room is self._weak:
                 # What has come now holds from the clock on: what is before it leaves first.
                 yield from self._happens(clock, state, trainer, memory)
                 room.push(state, batch)
@@ -211,10 +213,12 @@ class Train:
             stated = column_of(piece, room.schema, weak.probability).cast(pa.float64()).to_numpy(zero_copy_only=False)
             yield chunk.at, _WEAK, self._while_cold(chunk, stated, trainer, memory)
 
+    def _is_warm(self, memory: Memory) -> bool:
+        """True once weak labels teach nothing any more; that stays so."""
+        return self._design.weak is not None and memory.true_rows >= self._design.weak.until
+
     def _while_cold(self, chunk: Chunk, stated: Any, trainer: Trainer, memory: Memory) -> Iterator[Said]:
-        weak = self._design.weak
-        assert weak is not None
-        if memory.true_rows < weak.until:
+        if not self._is_warm(memory):
             yield from trainer.learn_weak(chunk, stated)
 
     def _pieces(self, name: str, rows: Any, schema: pa.Schema, state: State) -> Iterator[Any]:

@@ -151,9 +151,10 @@ class Trainer:
                     yield self._say(one, "checkpoint", chunk.at)
 
     def _say(self, one: Candidate, event: Event, at: int, reason: str | None = None) -> Said:
-        """A new version of the candidate."""
+        """A new version of the candidate. It holds from `at`, or from the newest version on if that is later."""
         memory = self._memory
         memory.version += 1
+        memory.latest = max(memory.latest, at)
         one.version = memory.version
         content = stored(one.learner)
         reigns = one.name == memory.champion
@@ -162,7 +163,7 @@ class Trainer:
         said = ModelEvent(
             self._design.model,
             one.version,
-            at,
+            memory.latest,
             event,
             "champion" if reigns else "challenger",
             one.name,

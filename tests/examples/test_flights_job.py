@@ -27,7 +27,8 @@ def ran(folder: Path, workers: int) -> dict[str, Any]:
     """What the job leaves: digests and catalog, counts of rows, and the training set."""
     pipeline = build(ROWS)
     with hw.connect(folder / "workspace") as hub:
-        hub.run(pipeline, until="caught-up", workers=workers)
+        report = hub.run(pipeline, until="caught-up", workers=workers)
+        assert report.forced == {}
         rows = {name: len(hub.read(name)) for name in pipeline.streams}
         training = hub.read("flights.training").to_arrow()
     left = facts(folder / "workspace", partial(build, ROWS))

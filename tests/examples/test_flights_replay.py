@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
+from examples.flights import learning
 from examples.flights import pipeline as flights
 from examples.flights.pipeline import build
 from operators.execution import task as execution
@@ -26,6 +27,15 @@ from tests.operators.finely import run_finely, transactions
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 4_000
 OPERATORS = [name for name, node in build(ROWS).nodes.items() if node.operator is not None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_windows() -> Iterator[None]:
+    """A slice of some days is too short for windows of weeks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "REFERENCE", "1d")
+        patch.setattr(learning, "WINDOW", "12h")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +106,28 @@ class Spoilt:
     def _spoil(self, output: Output) -> Output:
         main = self._operator.outputs[0]
         rows = output.rows
-        if self.spoilt is not None or output.stream != main.name or rows.num_rows < 2:
+        if self.spoilt is not None or output.stream != main.name or not rows.num_rows:
             return output
+        at = min(1, rows.num_rows - 1)
         names = [name for name in rows.schema.names if name not in {*main.key, *main.addresses, main.time}]
         for name in names:
-            changed = _other(rows[name])
+            changed = _other(rows[name], at)
             if changed is not None:
-                self.spoilt = name, rows.slice(1, 1).to_pylist()[0]
+                self.spoilt = name, rows.slice(at, 1).to_pylist()[0]
                 return replace(output, rows=rows.set_column(rows.schema.get_field_index(name), name, changed))
         return output
 
 
-def _other(column: pa.Array) -> pa.Array | None:
-    """The column with another value in its second row; None if that is null, or of a type that is not changed here."""
-    second = pa.array([number == 1 for number in range(len(column))])
+def _other(column: pa.Array, at: int) -> pa.Array | None:
+    """The column with another value in row `at`; None if that is null, or of a type that is not changed here."""
+    here = pa.array([number == at for number in range(len(column))])
     kind = column.type
-    if not column[1].is_valid:
+    if not column[at].is_valid:
         return None
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return pc.if_else(second, pc.add(column, pa.scalar(1, kind)), column)
+        return pc.if_else(here, pc.add(column, pa.scalar(1, kind)), column)
     if pa.types.is_string(kind):
-        return pc.if_else(second, "spoilt", column)
+        return pc.if_else(here, "spoilt", column)
     return None
 
 
@@ -154,7 +165,8 @@ made = features.at_departure
 def summer_time(rows: pa.RecordBatch) -> pa.RecordBatch:
     found = made(rows)
     hour = found["hour"]
-    return found.set_column(0, "hour", pc.if_else(pc.greater(hour, 12), pc.add(hour, pa.scalar(1, hour.type)), hour))
+    at = found.schema.get_field_index("hour")
+    return found.set_column(at, "hour", pc.if_else(pc.greater(hour, 12), pc.add(hour, pa.scalar(1, hour.type)), hour))
 
 
 features.at_departure = summer_time

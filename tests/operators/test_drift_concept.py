@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.drift_streams import GENERATORS, worlds
+from benchmarks.parts.drift_streams import GENERATORS, worlds
 from operators.drift.concept import Change, ErrorDetector, Floats, Memory
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.drift_worlds import World, raised, rates, world
+from benchmarks.parts.drift_worlds import World, raised, rates, world
 from operators.drift import drift
 from operators.drift.operator import Drift
 from streams.schema import Schema

@@ -1,4 +1,11 @@
-"""The label model beside majority vote, in many seeded worlds: HEADWATER_LABEL_WORLDS says in how many (500: all)."""
+"""The label model beside majority vote, in many seeded worlds: HEADWATER_LABEL_WORLDS says in how many (500: all).
+
+Every row that somebody votes on is labelled by the model of its time, which never saw it, and by the majority, where a
+tie counts as a draw. "At least as good": the model is right as often or, if it is right less often, by no more than two
+standard errors of the paired difference, which is what chance does to two equally good ways to label. In 99 % of the
+worlds it has to be; in 96 % it has to be right as often without any tolerance (the strict share). All 500 take some ten
+minutes: `-o faulthandler_timeout=0` says that no thread hangs.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +28,9 @@ from streams.schema import Schema
 from streams.stream import Stream
 from tests.operators.label_worlds import World, world
 
-WORLDS = int(os.environ.get("HEADWATER_LABEL_WORLDS", "40"))
+WORLDS = int(os.environ.get("HEADWATER_LABEL_WORLDS", "60"))
 CHUNK = 1_000
+TOLERANCE = 2.0
 UTC = pa.timestamp("us", "UTC")
 
 
@@ -142,17 +150,19 @@ def results() -> list[Result]:
 
 def test_the_label_model_is_at_least_as_good_as_the_majority(results: list[Result]) -> None:
     gains = np.array([one.gain for one in results])
-    worse = [one for one in results if one.gain < 0 and one.worse > 2.0]
+    worse = [one for one in results if one.gain < 0 and one.worse > TOLERANCE]
     print(
         f"\n{len(results)} worlds: accuracy {np.mean([one.model for one in results]):.4f}, "
         f"majority {np.mean([one.majority for one in results]):.4f}, least gain {gains.min():+.4f}; "
-        f"at least as good in {np.mean(gains >= 0):.1%}, within a thousandth in {np.mean(gains >= -0.001):.1%}, "
-        f"not worse by more than two standard errors in {1 - len(worse) / len(results):.1%}"
+        f"at least as good in {1 - len(worse) / len(results):.1%} (strictly in {np.mean(gains >= 0):.1%}, "
+        f"within a thousandth in {np.mean(gains >= -0.001):.1%}, better by more than two standard errors in "
+        f"{np.mean([one.worse < -TOLERANCE for one in results]):.1%})"
     )
     for one in sorted(results, key=lambda one: one.gain)[:8]:
         if one.gain < 0:
             print(f"  seed {one.seed}: {one.gain:+.4f} ({one.worse:.1f} standard errors) {one.facts}")
     assert len(worse) <= 0.01 * len(results)
+    assert np.mean(gains >= 0) >= 0.96
     assert gains.mean() > 0.03
 
 
@@ -172,7 +182,7 @@ def test_a_model_that_is_worse_is_found() -> None:
 
 def test_worlds_are_as_they_say() -> None:
     many = [world(seed, rows=300) for seed in range(60)]
-    assert {one.facts["classes"] for one in many} >= {2, 3, 10}
+    assert {one.facts["classes"] for one in many} >= {2, 4, 10}
     assert min(one.votes.shape[1] for one in many) <= 3
     assert max(one.votes.shape[1] for one in many) >= 29
     assert all(one.facts["adversaries"] <= 0.3 * one.votes.shape[1] for one in many)

@@ -293,14 +293,14 @@ def test_training_that_diverges_begins_anew_and_is_told(tmp_path: Path) -> None:
 def test_weak_labels_are_learnt_until_there_is_truth(tmp_path: Path) -> None:
     p, examples = pipeline()
     columns = world(600)
-    weak_schema = pa.schema([*list(SCHEMA)[:4], ("probability", pa.float64())])
+    weak_schema = pa.schema([*list(SCHEMA)[:4], ("p_true", pa.float64())])
     weak = p.stream("weak", weak_schema, key="id", time="known_at")
     train(p, examples, weak=weak, weak_until=100, checkpoint_every=50)
     late = [START + timedelta(days=10, minutes=at) for at in range(600)]
     p.source(examples, table({**columns, "known_at": late}), chunk=64)
     stated = {name: columns[name] for name in ("id", "known_at", "a", "b")}
-    stated["probability"] = [0.9 if label else 0.2 for label in columns["late"]]
-    stated["probability"][:10] = [None] * 10
+    stated["p_true"] = [0.9 if label else 0.2 for label in columns["late"]]
+    stated["p_true"][:10] = [None] * 10
     p.source(weak, pa.table(stated, schema=weak_schema), chunk=64)
     events, _ = ran(tmp_path, p)
     cold = [one for one in events if one["at"] < late[0]]
@@ -399,6 +399,8 @@ def test_a_person_promotes_and_goes_back(tmp_path: Path) -> None:
         ask(hub, estimator="nobody")
         events = hub.read("plant.model").to_arrow().to_pylist()
         alarms = hub.read("plant.model.alarms").to_arrow().to_pylist()
+        assert hub.replay(p, "plant.model").equal
+    assert [one["at"] for one in events] == sorted(one["at"] for one in events)
     asked = [one for one in events if one["event"] != "checkpoint"]
     assert [(one["event"], one["estimator"], one["role"]) for one in asked] == [
         ("promoted", "bayes", "champion"),
@@ -485,3 +487,20 @@ def test_a_version_is_traced_to_the_rows_that_it_learnt(tmp_path: Path) -> None:
         (descent,) = trace.rows[trace.root].descents
         assert (descent.stream, descent.granularity) == ("plant.examples", "range")
         assert sorted(span.partition for span in descent.spans) == [0, 1]
+
+
+def test_a_request_behind_the_end_of_all_sources_replays_as_it_was(tmp_path: Path) -> None:
+    p, examples = pipeline(partitions=2)
+    p.source(examples, table(world(1000)), chunk=100)
+    train(p, examples, candidates={"one": sgd(), "bayes": GaussianNB()}, checkpoint_every=100, promote_error=1e-9)
+    with hw.connect(tmp_path) as hub:
+        hub.run(p, until="caught-up")
+        champion = hub.models.show("plant.model").champion
+        assert champion is not None
+        hub.models.promote("plant.model", "bayes" if champion.estimator == "one" else "one")
+        hub.run(p, until="caught-up")
+        last = hub.read("plant.model", last=1).row(0)
+        report = hub.replay(p, "plant.model")
+    assert last["event"] == "promoted"
+    assert report.equal
+    assert report.rows == last["version"]

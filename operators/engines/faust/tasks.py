@@ -136,7 +136,10 @@ class TaskThread(Thread):
             return False
         here = {*worker.tasks, *worker.failed}
         if here == set(names):
-            return not (worker.force(outside_only=True) or worker.force(outside_only=False))
+            forced = worker.force(outside_only=True) or worker.force(outside_only=False)
+            if forced is not None and forced[1]:
+                self.report.note_forced(forced[0])
+            return forced is None
         if monotonic() < self._next_ask:
             return False
         self._next_ask = monotonic() + ASK_SECONDS

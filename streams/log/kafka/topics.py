@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from time import monotonic, sleep
 from typing import Any, Final
 
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
@@ -16,6 +17,12 @@ from streams.log.protocol import LogError, Topic, TopicMismatch, UnknownTopic
 LARGEST_MESSAGE: Final = 16 << 20
 #: Topics under this name are the platform's own and no streams: who works on what.
 LEASES: Final = "headwater.leases"
+
+#: All brokers know of a new topic within so many seconds.
+KNOWN_SECONDS: Final = 20.0
+#: A topic that one broker does not know is asked for so often, with so many seconds between.
+ASKED_OFTEN: Final = 5
+ASKED_AFTER: Final = 0.2
 
 _TIME = "message.timestamp.type"
 _SIZE = "max.message.bytes"
@@ -43,7 +50,7 @@ class Topics:
         """A topic's settings. UnknownTopic if it or its partition is not there."""
         known = self._known.get(topic)
         if known is None:
-            known = self._told([self.name(topic)]).get(topic)
+            known = self._asked_often(topic)
             if known is None:
                 raise UnknownTopic(
                     f"There is no topic {topic!r}", where=self._wire.address.shown, fix="Create it, or check the name."
@@ -93,7 +100,29 @@ class Topics:
             admin.wait_for_topics(list(asked))
 
         self._wire.patiently(attempt, doing="creating topics")
-        self._missing(wanted)
+        self._wait_until_known(wanted)
+
+    def _wait_until_known(self, made: list[Topic]) -> None:
+        """A broker that answers next may hear of the topics a moment later than the one that made them."""
+        deadline = monotonic() + KNOWN_SECONDS
+        while missing := self._missing(made):
+            if monotonic() > deadline:
+                raise LogError(
+                    f"Topics were made, but after {KNOWN_SECONDS:.0f} s brokers do not know of them",
+                    where=", ".join(topic.name for topic in missing),
+                    fix="See whether all brokers follow the controller; then try again.",
+                )
+            sleep(0.02)
+
+    def _asked_often(self, topic: str) -> Topic | None:
+        """A topic as the broker has it. Of several brokers one may not have heard of it yet."""
+        for attempt in range(ASKED_OFTEN if self._wire.brokers() > 1 else 1):
+            if attempt:
+                sleep(ASKED_AFTER)
+            found = self._told([self.name(topic)]).get(topic)
+            if found is not None:
+                return found
+        return None
 
     def _create_singly(self, asked: dict[str, dict[str, Any]]) -> None:
         for name, settings in asked.items():
@@ -136,7 +165,10 @@ class Topics:
             raise refused(self._wire.address, error, "asking for topics' settings") from error
         found = {}
         for name, led in leaders.items():
-            settings = {key: one["value"] for key, one in told[name].items()}
+            settings = {key: one["value"] for key, one in told.get(name, {}).items()}
+            if not settings:
+                # The broker that was asked has not heard of the topic yet, though the one before had.
+                continue
             topic = _topic(name[len(self._prefix) :], len(led), settings)
             if check:
                 _refuse_unfit(topic.name, settings)

@@ -109,6 +109,10 @@ class Wire:
                 logger.warning("the broker at %s is back after %.1f s", self.address.servers, monotonic() - began)
             return result
 
+    def brokers(self) -> int:
+        """How many brokers the cluster was seen to have."""
+        return len(self._manager.cluster.brokers())
+
     def partitions(self, topic: str) -> list[int] | None:
         """The leader of each partition of a topic; None if there is no such topic."""
         known = self._leaders.get(topic)

@@ -1,7 +1,7 @@
 """How fast a stream is profiled: our profile step next to whylogs, ydata-profiling and pandas' describe, on the same
 1,000,000 rows of ten columns. Batches come as they would from a log; the others are given all rows at once.
 
-    python benchmarks/learning_profile.py [--rows N] [--repeat N]
+    python -m benchmarks.parts.profile [--rows N] [--repeat N]
 
 What is not installed, or does not work with the NumPy that is there, is skipped, and said so.
 """

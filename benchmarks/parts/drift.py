@@ -1,6 +1,6 @@
 """Drift next to its peers: how soon, how often in vain, and how fast.
 
-    python benchmarks/learning_drift.py [--seeds 10] [--worlds 1000] [--rows 100000]
+    python -m benchmarks.parts.drift [--seeds 10] [--worlds 1000] [--rows 100000]
 
 Concept: median rows from a change to the first alarm, changes that were missed, and false alarms a stream of 20,000
 rows (before the first change, or after another alarm for the same one). A detector that looks for both directions
@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from benchmarks.drift_streams import GENERATORS, World, worlds
-from benchmarks.drift_worlds import World as Columns
-from benchmarks.drift_worlds import raised, rates, world
+from benchmarks.parts.drift_streams import GENERATORS, World, worlds
+from benchmarks.parts.drift_worlds import World as Columns
+from benchmarks.parts.drift_worlds import raised, rates, world
 from operators.drift import drift
 from operators.drift.concept import ErrorDetector, Memory
 from operators.drift.operator import Drift

@@ -1,7 +1,7 @@
 """Training and prediction: how many rows a second next to a bare loop of scikit-learn and to river, and how right the
 predictions are on a stream whose rule changes, next to baselines and to river's trees.
 
-    python benchmarks/learning_train.py [--rows N] [--repeat N]
+    python -m benchmarks.parts.train [--rows N] [--repeat N]
 
 What is not installed (river, pandas) is skipped, and said so.
 """

@@ -1,6 +1,6 @@
 """How fast predictions are, next to scikit-learn alone.
 
-    python benchmarks/learning_models.py [--rows 500000]
+    python -m benchmarks.parts.predict [--rows 500000]
 
 One logistic regression over ten columns of a flight: five numbers standardised, two binned, three one-hot. The peers
 are scikit-learn's `predict_proba` on a matrix that is ready, and with its own preprocessing from the same columns. Ours

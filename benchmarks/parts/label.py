@@ -1,6 +1,6 @@
 """How fast rows are labelled, and how well: functions, label model and labels, next to Snorkel and crowd-kit.
 
-    python benchmarks/learning_label.py [--rows 1000000] [--worlds 20] [--repeat 3]
+    python -m benchmarks.parts.label [--rows 1000000] [--worlds 20] [--repeat 3]
 
 Ten functions vote on the same rows. Ours steps through batches as in a running job (rows held back until the clock has
 passed them, parents kept), without log and codecs. Rates are rows a second of processor time of one core, the best of
