@@ -24,8 +24,9 @@ SECONDS: Final = 2.0
 class Counts:
     """One task. Rows, batches and transactions are counted since this worker started; `watermark` and `at` (the time
     of the last commit) are microseconds since 1970, `seconds` the time that transactions took together, `last` that
-    the last one took. `lag` is in offsets that the inputs are ahead, `state_bytes` what the state takes in memory;
-    both are None until they were looked at. `running` is False for a task that another worker has by now."""
+    the last one took. `lag` is in offsets that the inputs are ahead, `state_bytes` what the state takes in memory,
+    `rate` the rows taken a second of late; all are None until they were looked at. `running` is False for a task that
+    another worker has by now."""
 
     operator: str
     task: int
@@ -43,6 +44,7 @@ class Counts:
     watermark: int | None = None
     at: int | None = None
     lag: int | None = None
+    rate: float | None = None
     state_bytes: int | None = None
     error: str | None = None
 
@@ -59,6 +61,7 @@ class Tally:
     _counts: dict[str, Counts] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _next: float = 0.0
+    _looked: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def committed(self, progress: Progress, seconds: float) -> None:
         """A transaction is durable."""
@@ -112,10 +115,15 @@ class Tally:
         places = sorted({place for found in positions.values() for place in found})
         ends = dict(zip(places, log.ends(places), strict=True)) if places else {}
         sizes = {task.name: size_of(task.state) for task in tasks}
+        now = monotonic()
         with self._lock:
             for name, found in positions.items():
+                known = self._known(*task_of(name))
                 lag = sum(max(ends[place] - position, 0) for place, position in found.items())
-                self._counts[name] = replace(self._known(*task_of(name)), lag=lag, state_bytes=sizes[name])
+                before, rows = self._looked.get(name, (now, 0))
+                rate = (known.rows_in - rows) / (now - before) if now > before else None
+                self._looked[name] = (now, known.rows_in)
+                self._counts[name] = replace(known, lag=lag, rate=rate, state_bytes=sizes[name])
 
     def _known(self, operator: str, task: int) -> Counts:
         return self._counts.get(task_name(operator, task)) or Counts(operator, task)

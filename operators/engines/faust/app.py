@@ -20,6 +20,7 @@ from mode import Service
 from operators.engines.faust.handover import Handover
 from operators.engines.faust.settings import broker, credentials
 from operators.engines.faust.tasks import Job, Signals, TaskThread
+from operators.engines.faust.views import add_views
 from operators.engines.report import Until
 from operators.execution.progress import progress_topic, task_name
 from streams.log.kafka.address import Address
@@ -129,6 +130,8 @@ def make_app(
         watch=watch,
     )
     _follow_group(app, topics)
+    if settings.web_port is not None:
+        add_views(app, name)
     return app
 
 
