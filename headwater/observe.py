@@ -161,7 +161,9 @@ def _differing(stream: Stream, topic: Topic) -> Differing | None:
 def _undeclared(hub: Connection) -> Iterator[UndeclaredReader]:
     if not isinstance(hub.log, KnowsReaders):
         return
-    operators = {one.name for one in hub.catalog.operators()}
+    declared = hub.catalog.operators()
+    # The workers of a pipeline may be a group, named as it is.
+    operators = {one.name for one in declared} | {one.spec.pipeline for one in declared}
     for reader in hub.log.readers():
         read = [topic for topic in reader.topics if hub.catalog.has_stream(topic)]
         services = {name for topic in read for name in hub.catalog.stream(topic).consumers}

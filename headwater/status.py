@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from catalog.operator_records import OperatorRecord
 from catalog.stream_records import StreamRecord
-from operators.execution.progress import Progress, last_progress, task_name
+from operators.execution.progress import Progress, last_progress, progress_topic, task_name
 from streams.log import Log, UnknownTopic
 from streams.log.leases import is_gone
+from streams.log.protocol import KnowsReaders, LogError, Reader
 from streams.message import BEGINNING, END
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 #: Streams that people ask for; the others are the platform's own, or wait for what people do.
 SHOWN_ROLES = ("data", "model", "quarantine", "late")
 _PAGE = 200
+_PROGRESS = progress_topic("")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -201,8 +206,26 @@ def _rows(catalog: Catalog, operator: str) -> dict[str, Counter[str]]:
 
 
 def _owners(log: Log) -> dict[str, str]:
-    """Who works on which task, as far as the log knows and the worker is still there."""
+    """Who works on which task, as far as the log knows and the worker is still there: by leases, or as a group has
+    shared out the partitions of the progress streams."""
+    owners = {
+        task_name(topic.removesuffix(_PROGRESS), partition): client
+        for reader in _readers(log)
+        for (topic, partition), client in reader.assigned.items()
+        if topic.endswith(_PROGRESS) and not is_gone(client)
+    }
     leases = log.leases
-    if leases is None:
-        return {}
-    return {held.task: held.owner for held in leases.held() if not is_gone(held.owner)}
+    if leases is not None:
+        owners |= {held.task: held.owner for held in leases.held() if not is_gone(held.owner)}
+    return owners
+
+
+def _readers(log: Log) -> list[Reader]:
+    if not isinstance(log, KnowsReaders):
+        return []
+    try:
+        return log.readers()
+    except LogError as error:
+        # Without that right it still shows all that lies in the log.
+        logger.info("who works on which task is not known: %s", error)
+        return []

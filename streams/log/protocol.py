@@ -182,13 +182,14 @@ class ShowsPositions(Protocol):
 class Reader(NamedTuple):
     """Who reads topics besides our tasks: a consumer group. `state` is the log's own word, `clients` are the names that
     its members give themselves, `topics` those that it reads, `positions` the next offset of each (topic, partition)
-    as far as it said so."""
+    as far as it said so, `assigned` which client has which (topic, partition)."""
 
     name: str
     state: str
     clients: tuple[str, ...]
     topics: tuple[str, ...]
     positions: Mapping[tuple[str, int], int]
+    assigned: Mapping[tuple[str, int], str] = {}
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""What a Faust worker shows on its web server while it works: tasks, health, metrics."""
+"""What is shown of a Faust worker: tasks, health and metrics on its web server; the group in `status`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headwater.observe import observe
 from tests.kafka.faust_workers import FaustWorkers
 
 ROWS = 600
@@ -85,6 +86,14 @@ def test_the_worker_has_metrics_for_prometheus(workers: FaustWorkers) -> None:
     seconds = {one.name for one in families["headwater_transaction_seconds"].samples}
     assert seconds == {"headwater_transaction_seconds_sum", "headwater_transaction_seconds_count"}
     assert "process_resident_memory_bytes" in families
+
+
+def test_status_shows_who_works_and_observe_knows_the_group(workers: FaustWorkers) -> None:
+    found = [task for one in workers.hub.status() for task in one.tasks]
+    owners = {task.owner for task in found}
+    assert len(owners) == 1
+    assert None not in owners
+    assert observe(workers.hub).readers == ()
 
 
 def test_a_page_that_is_none_is_not_found(workers: FaustWorkers) -> None:

@@ -24,6 +24,7 @@ from operators.engines.faust.views import add_views
 from operators.engines.report import Until
 from operators.execution.progress import progress_topic, task_name
 from streams.log.kafka.address import Address
+from streams.log.leases import owner_name
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def make_app(
         address.prefix + name,
         broker=broker(address),
         broker_credentials=credentials(address),
+        broker_client_id=owner_name(),
         broker_session_timeout=settings.session,
         broker_heartbeat_interval=settings.session / 4,
         # The group waits no longer than that for a worker that hangs; a step does not hold this one up.

@@ -66,9 +66,21 @@ def _reader(name: str, told: Mapping[str, Any], committed: Mapping[Any, Any], pr
         if place.topic.startswith(prefix) and one.offset >= 0
     }
     topics = {topic for topic, _ in positions}
+    assigned: dict[tuple[str, int], str] = {}
     for member in told["members"]:
+        given = member.get("member_assignment") or {}
+        for one in given.get("assigned_partitions", ()) if isinstance(given, Mapping) else ():
+            for partition in one["partitions"] if one["topic"].startswith(prefix) else ():
+                assigned[one["topic"].removeprefix(prefix), partition] = str(member["client_id"])
         subscribed = member.get("member_metadata") or {}
         if isinstance(subscribed, Mapping):
             topics |= {one.removeprefix(prefix) for one in subscribed.get("topics", ()) if one.startswith(prefix)}
     clients = sorted({str(member["client_id"]) for member in told["members"]})
-    return Reader(name.removeprefix(prefix), str(told["group_state"]), tuple(clients), tuple(sorted(topics)), positions)
+    return Reader(
+        name.removeprefix(prefix),
+        str(told["group_state"]),
+        tuple(clients),
+        tuple(sorted(topics)),
+        positions,
+        assigned,
+    )
