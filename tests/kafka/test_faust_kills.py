@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("HEADWATER_KILLS", "4"))
 SEED = int(os.environ.get("HEADWATER_SEED", "1"))
 ROWS = 3_000
 #: So many commits lie between two disturbances, at most.
-COMMITS = 120
+COMMITS = 60
 
 Make = Callable[[int], FaustWorkers]
 
