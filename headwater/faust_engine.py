@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from headwater import platform
@@ -16,12 +17,13 @@ from operators.pipeline import Pipeline
 from streams.log import without_secrets
 from streams.log.leases import owner_name
 from streams.read import OnGap
+from streams.stream import Stream
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from headwater.hub import Hub
-    from operators.engines.faust import App
+    from operators.engines.faust import AnyApp, App, StreamTopic
     from operators.engines.faust.tasks import Job
 
 Engine = Literal["embedded", "faust"]
@@ -61,6 +63,28 @@ def faust_app(
             yield job
 
     return _app(pipeline, config, connect, prepare, until, max_wait, web_port, session=session)
+
+
+def faust_topic(app: AnyApp, hub: Hub, stream: Stream | str) -> StreamTopic:
+    """A registered stream as a topic of a Faust app that is there already: its agents get rows (dicts, or record
+    batches where a message holds many), `send` checks the row against the schema and adds our headers. At least once:
+    after a failure Faust reads and sends again. The catalog shows the app, under its id, as one that reads or writes
+    the stream. NotRegistered, NoFaust."""
+    found, _ = hub.registered(stream if isinstance(stream, str) else stream.name)
+    engine = _engine(hub.config, found.name)
+    from streams.log.kafka.address import Address
+
+    registered = engine.Registered(
+        found,
+        Address.parse(hub.config.log).prefix + found.name,
+        app.conf.id,
+        hub.log,
+        hub.schema,
+        lambda kind: hub.catalog.observe(kind, app.conf.id, found.name),
+        lambda: hub.publishable(found.name)[1],
+        hub.clock,
+    )
+    return engine.stream_topic(app, registered)
 
 
 def run_on_faust(
@@ -122,6 +146,15 @@ def _app(
     watch: Callable[[], None] = lambda: None,
     session: float = 10.0,
 ) -> App:
+    engine = _engine(config, pipeline.name)
+    from streams.log.kafka.address import Address
+
+    settings = engine.Settings(config.workspace / "faust", until, max_wait, session, web_port=web_port)
+    address = Address.parse(config.log)
+    return engine.make_app(pipeline.name, pipeline.nodes, address, connect, prepare, settings, watch=watch)
+
+
+def _engine(config: Config, where: str) -> ModuleType:
     if config.log.partition("://")[0] not in ("kafka", "kafka+fast"):
         raise NoFaust(
             "Faust workers need a log on Kafka",
@@ -130,17 +163,13 @@ def _app(
         )
     try:
         # Only who asks for it needs Faust.
-        from operators.engines import faust
+        from operators.engines import faust as engine
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("faust", "mode", "prometheus_client"):
             raise
         raise NoFaust(
             f"The Faust engine is not installed ({error.name} is missing)",
-            where=pipeline.name,
+            where=where,
             fix="pip install 'headwater[faust]'.",
         ) from error
-    from streams.log.kafka.address import Address
-
-    settings = faust.Settings(config.workspace / "faust", until, max_wait, session, web_port=web_port)
-    address = Address.parse(config.log)
-    return faust.make_app(pipeline.name, pipeline.nodes, address, connect, prepare, settings, watch=watch)
+    return engine

@@ -8,7 +8,7 @@ from headwater import testing
 from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
-from headwater.faust_engine import NoFaust, faust_app
+from headwater.faust_engine import NoFaust, faust_app, faust_topic
 from headwater.from_topic import Adoption, CannotAdopt
 from headwater.hub import Hub, connect
 from headwater.labels import LabelAnalysis
@@ -179,6 +179,7 @@ __all__ = [
     "connect",
     "covered",
     "faust_app",
+    "faust_topic",
     "features",
     "features_digest",
     "finite",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import faust
+
 from operators.engines.faust.app import App, Settings, make_app
+from operators.engines.faust.bridge import Registered, StreamTopic, stream_topic
 from operators.engines.faust.run import run
 
-__all__ = ["App", "Settings", "make_app", "run"]
+#: An app of anybody's.
+AnyApp = faust.App
+
+__all__ = ["AnyApp", "App", "Registered", "Settings", "StreamTopic", "make_app", "run", "stream_topic"]
