@@ -65,7 +65,7 @@ class Worker:
 
     def run_pass(self, *, stop: Callable[[], bool] = lambda: False) -> bool:
         """Claim tasks if it is time to, and give every task one transaction. True if anything happened."""
-        happened = self._claim()
+        happened = self._claim(stop)
         for name in list(self.tasks):
             if stop():
                 break
@@ -108,9 +108,9 @@ class Worker:
             else:
                 self._abort(task)
 
-    def _claim(self) -> bool:
+    def _claim(self, stop: Callable[[], bool]) -> bool:
         if self._assigned is not None:
-            return self._follow(self._assigned)
+            return self._follow(self._assigned, stop)
         now = monotonic()
         if now < self._next_claim:
             return False
@@ -129,7 +129,7 @@ class Worker:
             logger.warning("%s; trying again", error)
             return True
 
-    def _follow(self, assigned: Callable[[], Assignment]) -> bool:
+    def _follow(self, assigned: Callable[[], Assignment], stop: Callable[[], bool]) -> bool:
         """Have the tasks of the newest assignment: each is started once for it; those that stay go on as they are."""
         newest = assigned()
         if newest != self._assignment:
@@ -140,7 +140,7 @@ class Worker:
             known = {*self.tasks, *self.failed}
             self._due = [name for name in self._plan.tasks() if name in newest.tasks and name not in known]
         happened = bool(self._due)
-        while self._due and assigned() == self._assignment:
+        while self._due and assigned() == self._assignment and not stop():
             self._start(self._due.pop(0))
         return happened
 

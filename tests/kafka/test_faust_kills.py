@@ -113,3 +113,15 @@ def test_a_worker_that_wakes_in_the_middle_of_a_transaction_is_fenced(make: Make
     assert hung.wait(timeout=60) == 0
     assert [one and one.seq for one in workers.last()] == ended
     assert digests(workers.hub, workers.pipeline) == wanted
+
+
+def test_a_task_that_is_fenced_by_nobody_of_the_group_is_asked_back(make: Make, tmp_path: Path) -> None:
+    wanted = undisturbed(tmp_path / "undisturbed", ROWS)
+    workers = make(ROWS)
+    workers.start()
+    workers.wait_for(lambda: any(workers.last()))
+    workers.hub.log.writer("plant.level/0", "a stranger").close()
+    workers.wait_for(workers.all_ended)
+    assert "plant.level/0 has a newer owner" in workers.said(0)
+    assert "asking the group who has plant.level/0 now" in workers.said(0)
+    assert digests(workers.hub, workers.pipeline) == wanted
