@@ -113,7 +113,7 @@ def learn(p: hw.Pipeline, departures: hw.Stream, training: hw.Stream) -> None:
         weak=labels,
         weak_until=10 * CHUNK,
         chunk=CHUNK,
-        checkpoint_every=2 * CHUNK,
+        checkpoint_every=4 * CHUNK,
         retrain_on=hw.later("drift.alarms", delay=DELAY),
         tick=PATIENCE,
         to="model",
