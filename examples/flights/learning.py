@@ -32,7 +32,7 @@ FUNCTIONS: Final = [
     hw.rule("left_very_late", "dep_delay > 45", True),
     hw.rule("left_on_time", "dep_delay <= 0", False),
     hw.rule("a_little_late", "dep_delay > 0 and dep_delay <= 10", False),
-    hw.rule("expected_late", "expected_delay > 18", True),
+    hw.rule("expected_late", "expected_delay > 18", True, otherwise=False),
     hw.rule("expected_on_time", "expected_delay < 8", False),
     hw.rule("rain_or_fog", "(precip > 0.05 or visib < 3) and dep_delay > 5", True),
     hw.rule("evening_rush", "hour >= 17 and dep_delay > 12", True),
