@@ -22,8 +22,7 @@ def adopt(connection: Connection, text: FullText, other: Connection) -> bool:
     waits = connection.execute(select(outbox.c.id)).first() is not None
     if here > there or (waits and here == there):
         return False
-    for node_id in connection.execute(select(node.c.id)).scalars().all():
-        text.write(connection, node_id, {})
+    text.write(connection, {node_id: {} for node_id in connection.execute(select(node.c.id)).scalars()})
     for table in reversed(metadata.sorted_tables):
         connection.execute(delete(table))
     for table in metadata.sorted_tables:

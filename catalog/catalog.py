@@ -15,7 +15,6 @@ from catalog.changes import Change, record, replay
 from catalog.database import Database
 from catalog.difference import Difference
 from catalog.dump import dump
-from catalog.fulltext import full_text
 from catalog.models import applied, edge
 from catalog.nodes import NodeKey, ids_of
 from catalog.register import Compatible, Registration
@@ -32,15 +31,15 @@ def now() -> int:
 class Catalog:
     """What exists, who owns it, what it means, where it came from.
 
-    `url` is `sqlite:////absolute/path/catalog.db`; the file is made, or brought to this version, when it is opened. A
-    writer waits up to `patience` seconds for others, then raises CatalogBusy. May be shared by threads; each process
-    opens its own. Every method may raise CatalogError.
+    `url` is `sqlite:////absolute/path/catalog.db` or `postgresql://user@host/database`; what is missing there is made,
+    and brought to this version, when it is opened. A writer waits up to `patience` seconds for others, then raises
+    CatalogBusy. May be shared by threads; each process opens its own. Every method may raise CatalogError.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], int] = now, patience: float = 30.0) -> None:
         self._clock = clock
         self._database = Database(url, patience=patience)
-        self._text = full_text(self._database.dialect)
+        self._text = self._database.full_text()
         self._observed: set[tuple[str, str, str]] = set()
 
     def close(self) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Table, create_engine, event, func, inspect, select, update
+from sqlalchemy import Column, Connection, Engine, Table, func, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from catalog.address import shown
+from catalog.backend import ADDRESSES, Backend, backend_of
 from catalog.errors import CatalogBusy, CatalogError
 from catalog.forks import Gate, close_at_forks
-from catalog.models import applied
+from catalog.fulltext import FullText
 
 #: The newest revision in migrations/versions; a catalog that has it needs no look at the migrations.
 REVISION = "0001"
@@ -23,20 +25,19 @@ CHUNK = 10_000
 
 
 class Database:
-    """An engine with the catalog's rules: a writing transaction takes the writers' lock first, waits up to
+    """A database with the catalog's rules: a writing transaction takes the writers' lock first, waits up to
     `patience` seconds for it, and raises CatalogBusy if it does not get it. Threads may share it. While the process
     forks no connection is open; parent and child then open their own."""
 
     def __init__(self, url: str, *, patience: float = 30.0) -> None:
-        self.url = url
+        self.where = shown(url)
         self._patience = patience
         self._process = os.getpid()
         self._gate = Gate()
-        self._engine = self._make_engine()
+        self._backend, self._engine = self._opened(url)
         close_at_forks(self)
         try:
-            with self._gate.entered():
-                self._migrate()
+            self._migrate()
         except BaseException:
             self._engine.dispose()
             raise
@@ -44,22 +45,18 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the catalog and never waits for writers."""
-        with self._gate.entered(), self._translated(), self._alive().connect() as connection, connection.begin():
+        with self._transaction(self._backend.reading) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that no other writer runs beside; all of it becomes visible, or none."""
-        with (
-            self._gate.entered(),
-            self._translated(),
-            self._alive().connect().execution_options(headwater_writes=True) as connection,
-            connection.begin(),
-        ):
-            if self.dialect != "sqlite":
-                # On SQLite the transaction began with the lock; elsewhere this row is the lock.
-                connection.execute(update(applied).values(change=applied.c.change))
+        with self._transaction(self._backend.writing) as connection:
+            self._backend.lock(connection, migrating=False)
             yield connection
+
+    def full_text(self) -> FullText:
+        return self._backend.full_text()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -76,22 +73,31 @@ class Database:
         else:
             self._gate = Gate()
 
-    @property
-    def dialect(self) -> str:
-        return self._engine.dialect.name
-
-    def _make_engine(self) -> Engine:
+    def _opened(self, url: str) -> tuple[Backend, Engine]:
         try:
-            engine = create_engine(self.url)
-        except (ArgumentError, ImportError) as error:
+            address = make_url(url)
+            backend = backend_of(address, self._patience)
+            return backend, backend.engine(address)
+        except (ArgumentError, ValueError) as error:
             raise CatalogError(
-                f"The catalog's address is not understood: {error}",
-                where=self.url,
-                fix="Write it as sqlite:////absolute/path/catalog.db.",
+                "The catalog's address is not understood", where=self.where, fix=f"Write it as {ADDRESSES}."
             ) from error
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine, self._patience)
-        return engine
+        except ImportError as error:
+            raise CatalogError(
+                f"What it takes to reach this catalog is not installed: {error}",
+                where=self.where,
+                fix="Install it: pip install 'headwater[postgres]'.",
+            ) from error
+
+    @contextmanager
+    def _transaction(self, options: Mapping[str, Any]) -> Iterator[Connection]:
+        with (
+            self._gate.entered(),
+            self._translated(),
+            self._alive().connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     def _alive(self) -> Engine:
         if self._process != os.getpid():
@@ -101,20 +107,19 @@ class Database:
         return self._engine
 
     def _migrate(self) -> None:
-        with self._translated(), self._engine.connect() as connection, connection.begin():
+        with self.reading() as connection:
             if _revision(connection) == REVISION:
                 return
-        with (
-            self._translated(),
-            self._engine.connect().execution_options(headwater_writes=True) as connection,
-            connection.begin(),
-        ):
+        with self._transaction(self._backend.writing) as connection:
+            self._backend.lock(connection, migrating=True)
             found = _revision(connection)
             if found == REVISION:
                 return
             if found is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
                 raise CatalogError(
-                    "This database holds other tables and is no catalog", where=self.url, fix="Name another file."
+                    "This database holds other tables and is no catalog",
+                    where=self.where,
+                    fix="Name another file, or make a database for the catalog.",
                 )
             upgrade(connection)
 
@@ -122,19 +127,14 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            cause = str(error.orig)
-            if "locked" in cause or "busy" in cause:
-                raise CatalogBusy(
-                    f"Another process held the catalog for more than {self._patience:g} s; nothing was changed",
-                    where=self.url,
-                    fix="Try again; if it stays so, find the process that keeps the file open.",
-                ) from error
-            raise CatalogError(
-                f"The catalog could not be used: {cause}",
-                where=self.url,
-                fix="Check that the folder exists, the file is writable, is a catalog, and the disk is not full.",
+        except PoolTimeout as error:
+            raise CatalogBusy(
+                f"All connections of this process were in use for more than {self._patience:g} s; nothing was changed",
+                where=self.where,
+                fix="Let fewer threads share one catalog.",
             ) from error
+        except DBAPIError as error:
+            raise self._backend.explained(error.orig or error, self.where) from error
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
@@ -149,7 +149,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     except CommandError as error:
         raise CatalogError(
             f"The catalog cannot be brought to this version of Headwater: {error}",
-            where=str(connection.engine.url),
+            where=connection.engine.url.render_as_string(hide_password=True),
             fix="It was probably written by a newer version: upgrade Headwater.",
         ) from error
 
@@ -189,19 +189,3 @@ def _revision(connection: Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return None if found is None else str(found)
-
-
-def _prepare_sqlite(engine: Engine, patience: float) -> None:
-    @event.listens_for(engine, "connect")
-    def connected(raw: Any, _: ConnectionPoolEntry) -> None:
-        # Transactions are begun below, by us: the driver's own way would begin them deferred.
-        raw.isolation_level = None
-        raw.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-        raw.execute("PRAGMA journal_mode = WAL")
-        raw.execute("PRAGMA synchronous = FULL")
-        raw.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("headwater_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -21,15 +21,17 @@ def index(connection: Connection, text: FullText, ids: Iterable[int]) -> None:
     by_kind: dict[str, list[int]] = {}
     for row in rows_where(connection, node, node.c.id, ids):
         by_kind.setdefault(row.kind, []).append(row.id)
+    documents: dict[int, Mapping[str, str]] = {}
     for stream in stream_records_by_id(connection, by_kind.get("stream", ())):
-        text.write(connection, stream.id, _of_stream(stream.spec))
+        documents[stream.id] = _of_stream(stream.spec)
     for operator in operator_records_by_id(connection, by_kind.get("operator", ())):
-        text.write(connection, operator.id, _of_operator(operator))
+        documents[operator.id] = _of_operator(operator)
     for row in rows_where(connection, pipeline, pipeline.c.id, by_kind.get("pipeline", ())):
-        text.write(connection, row.id, {"name": _said(row.name), "description": row.description, "about": row.owner})
+        documents[row.id] = {"name": _said(row.name), "description": row.description, "about": row.owner}
     latest = select(dataset, node.c.name).join(node).order_by(dataset.c.version)
     for row in connection.execute(latest.where(dataset.c.node_id.in_(by_kind.get("dataset", ())))):
-        text.write(connection, row.node_id, _of_dataset(row))
+        documents[row.node_id] = _of_dataset(row)
+    text.write(connection, documents)
 
 
 def _of_stream(spec: StreamSpec) -> Mapping[str, str]:

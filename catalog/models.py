@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -30,6 +31,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _name(length: int) -> TypeEngine[str]:
+    """Short text, in the order of its code points on every database."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
 
 #: One row: the number and time of the latest change. Whoever writes to the catalog updates it first.
 applied = Table(
@@ -52,9 +59,9 @@ node = Table(
     "node",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("kind", String(16), nullable=False),
-    Column("name", String(400), nullable=False),
-    Column("field", String(400), nullable=False),
+    Column("kind", _name(16), nullable=False),
+    Column("name", _name(400), nullable=False),
+    Column("field", _name(400), nullable=False),
     UniqueConstraint("kind", "name", "field"),
 )
 
@@ -62,7 +69,7 @@ entity = Table(
     "entity",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("name", String(200), nullable=False, unique=True),
+    Column("name", _name(200), nullable=False, unique=True),
     Column("description", Text, nullable=False),
 )
 
@@ -70,14 +77,14 @@ synonym = Table(
     "synonym",
     metadata,
     Column("entity_id", ForeignKey("entity.id"), primary_key=True),
-    Column("word", String(200), primary_key=True),
+    Column("word", _name(200), primary_key=True),
 )
 
 schema_text = Table(
     "schema_text",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("fingerprint", String(200), nullable=False, unique=True),
+    Column("fingerprint", _name(200), nullable=False, unique=True),
     Column("text", Text, nullable=False),
     Column("registered_at", BigInteger, nullable=False),
 )
@@ -87,19 +94,19 @@ stream = Table(
     "stream",
     metadata,
     Column("id", ForeignKey("node.id"), primary_key=True, autoincrement=False),
-    Column("name", String(400), nullable=False, unique=True),
-    Column("kind", String(16), nullable=False),
-    Column("role", String(16), nullable=False, index=True),
-    Column("codec", String(16), nullable=False),
+    Column("name", _name(400), nullable=False, unique=True),
+    Column("kind", _name(16), nullable=False),
+    Column("role", _name(16), nullable=False, index=True),
+    Column("codec", _name(16), nullable=False),
     Column("partitions", Integer, nullable=False),
     Column("key", JSON, nullable=False),
-    Column("time", String(400)),
+    Column("time", _name(400)),
     Column("lateness", BigInteger, nullable=False),
     Column("retention", BigInteger),
-    Column("owner", String(200), nullable=False, index=True),
+    Column("owner", _name(200), nullable=False, index=True),
     Column("description", Text, nullable=False),
     Column("addresses", JSON, nullable=False),
-    Column("pipeline", String(400), index=True),
+    Column("pipeline", _name(400), index=True),
     Column("schema_id", ForeignKey("schema_text.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("contract_version", Integer, nullable=False),
@@ -133,7 +140,7 @@ field = Table(
     Column("id", ForeignKey("node.id"), primary_key=True, autoincrement=False),
     Column("stream_id", ForeignKey("stream.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("name", String(400), nullable=False),
+    Column("name", _name(400), nullable=False),
     Column("type", Text, nullable=False),
     Column("nullable", Boolean, nullable=False),
     Column("description", Text, nullable=False),
@@ -146,7 +153,7 @@ tag = Table(
     "tag",
     metadata,
     Column("node_id", ForeignKey("node.id"), primary_key=True),
-    Column("name", String(200), primary_key=True),
+    Column("name", _name(200), primary_key=True),
     Index(None, "name"),
 )
 
@@ -154,8 +161,8 @@ pipeline = Table(
     "pipeline",
     metadata,
     Column("id", ForeignKey("node.id"), primary_key=True, autoincrement=False),
-    Column("name", String(400), nullable=False, unique=True),
-    Column("owner", String(200), nullable=False),
+    Column("name", _name(400), nullable=False, unique=True),
+    Column("owner", _name(200), nullable=False),
     Column("description", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -166,8 +173,8 @@ operator = Table(
     "operator",
     metadata,
     Column("id", ForeignKey("node.id"), primary_key=True, autoincrement=False),
-    Column("name", String(400), nullable=False, unique=True),
-    Column("pipeline", String(400), index=True),
+    Column("name", _name(400), nullable=False, unique=True),
+    Column("pipeline", _name(400), index=True),
     Column("created_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
 )
@@ -179,7 +186,7 @@ declaration = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("operator_id", ForeignKey("operator.id"), nullable=False),
     Column("ordinal", Integer, nullable=False),
-    Column("version", String(200), nullable=False),
+    Column("version", _name(200), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("valid_from", BigInteger, nullable=False),
     Column("valid_to", BigInteger),
@@ -201,8 +208,8 @@ edge = Table(
     Column("source", ForeignKey("node.id"), nullable=False),
     Column("target", ForeignKey("node.id"), nullable=False),
     Column("via", ForeignKey("node.id")),
-    Column("level", String(8), nullable=False),
-    Column("evidence", String(8), nullable=False),
+    Column("level", _name(8), nullable=False),
+    Column("evidence", _name(8), nullable=False),
     Column("coarse", Boolean, nullable=False),
     Column("declaration_id", ForeignKey("declaration.id"), index=True),
     Column("valid_from", BigInteger, nullable=False),
@@ -220,7 +227,7 @@ dataset = Table(
     Column("version", Integer, nullable=False),
     Column("query", JSON, nullable=False),
     Column("manifest", JSON, nullable=False),
-    Column("digest", String(200), nullable=False),
+    Column("digest", _name(200), nullable=False),
     Column("streams", JSON, nullable=False),
     Column("expires", BigInteger),
     Column("kept", Boolean, nullable=False),
@@ -232,10 +239,10 @@ run = Table(
     "run",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("run", String(200), nullable=False),
+    Column("run", _name(200), nullable=False),
     Column("operator_id", ForeignKey("node.id"), nullable=False),
-    Column("version", String(200), nullable=False),
-    Column("engine", String(50), nullable=False),
+    Column("version", _name(200), nullable=False),
+    Column("engine", _name(50), nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
     UniqueConstraint("run", "operator_id"),
@@ -248,7 +255,7 @@ run_rows = Table(
     "run_rows",
     metadata,
     Column("run_id", ForeignKey("run.id"), primary_key=True),
-    Column("direction", String(8), primary_key=True),
+    Column("direction", _name(8), primary_key=True),
     Column("stream_id", ForeignKey("node.id"), primary_key=True),
     Column("rows", BigInteger, nullable=False),
 )
@@ -258,7 +265,7 @@ run_range = Table(
     "run_range",
     metadata,
     Column("run_id", ForeignKey("run.id"), primary_key=True),
-    Column("direction", String(8), primary_key=True),
+    Column("direction", _name(8), primary_key=True),
     Column("stream_id", ForeignKey("node.id"), primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("first", BigInteger, nullable=False),
@@ -272,8 +279,8 @@ transactions = Table(
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("task", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("version", String(200), nullable=False),
-    Column("engine", String(50), nullable=False),
+    Column("version", _name(200), nullable=False),
+    Column("engine", _name(50), nullable=False),
     Column("at", BigInteger, nullable=False),
 )
 
@@ -283,7 +290,7 @@ span = Table(
     metadata,
     Column("transaction_id", ForeignKey("transactions.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("direction", String(8), nullable=False),
+    Column("direction", _name(8), nullable=False),
     Column("stream_id", ForeignKey("node.id"), nullable=False),
     Column("partition", Integer, nullable=False),
     Column("first", BigInteger, nullable=False),
@@ -299,7 +306,7 @@ reach = Table(
     metadata,
     Column("stream_id", ForeignKey("node.id"), primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("direction", String(8), primary_key=True),
+    Column("direction", _name(8), primary_key=True),
     Column("longest", BigInteger, nullable=False),
 )
 
@@ -316,7 +323,7 @@ freshness = Table(
 position = Table(
     "position",
     metadata,
-    Column("topic", String(400), primary_key=True),
+    Column("topic", _name(400), primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("offset", BigInteger, nullable=False),
 )

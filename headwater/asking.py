@@ -13,7 +13,9 @@ from headwater.alarms import Alarms, alarms
 from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
+from headwater.from_topic import SAMPLE, Adoption, from_topic
 from headwater.labels import LabelAnalysis, analyse
+from headwater.observe import Observation, observe
 from headwater.profiles import WINDOWS, StreamProfile, stream_profile
 from headwater.provenance import Impact, OneRow, Trace
 from headwater.quarantine import Quarantine, quarantine
@@ -76,6 +78,16 @@ class Asking(Connection):
         catalog is brought up to date first."""
         self.sync()
         return operator_statuses(self, operators)
+
+    def observe(self) -> Observation:
+        """What lies in the log that nobody declared: topics, readers, messages; and how far operators are behind. It
+        reads the newest messages of each stream, and changes nothing."""
+        return observe(self)
+
+    def from_topic(self, name: str, *, sample: int = SAMPLE) -> Adoption:
+        """A stream, and its contract, for a topic of JSON messages that others write, found out from the newest
+        `sample` of them. Nothing is written; `register_stream` takes it. UnknownTopic; CannotAdopt."""
+        return from_topic(self, name, sample=sample)
 
     # Datasets
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Self
 
 from catalog import Catalog, NotRegistered
+from catalog.address import shown
 from headwater import platform
 from headwater.config import Config
-from streams.log import Log, open_log
+from streams.log import Log, open_log, without_secrets
 from streams.register import stream_of
 from streams.schema import Schema
 from streams.stream import Stream
@@ -81,4 +82,6 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(log={self.config.log!r}, catalog={self.config.catalog!r})"
+        return (
+            f"{type(self).__name__}(log={without_secrets(self.config.log)!r}, catalog={shown(self.config.catalog)!r})"
+        )

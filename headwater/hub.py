@@ -63,7 +63,7 @@ class Hub(Asking):
         if dry_run:
             return self.catalog.difference(spec, compatible=compatible)
         registration = self.catalog.register(spec, compatible=compatible)
-        self.log.create(platform.topics(pipeline))
+        platform.create_topics(self.log, platform.streams_of(pipeline))
         self._streams.clear()
         self._publishers.clear()
         platform.pump(self.catalog, self.log)
@@ -78,7 +78,7 @@ class Hub(Asking):
         differences = self.catalog.stream_difference(spec, compatible=compatible)
         if not dry_run:
             self.catalog.register_stream(spec, compatible=compatible)
-            self.log.create([platform.topic_of(stream)])
+            platform.create_topics(self.log, [stream])
             self._streams.pop(stream.name, None)
             self._publishers.pop(stream.name, None)
             platform.pump(self.catalog, self.log)
@@ -174,7 +174,8 @@ class Hub(Asking):
         """
         self.register(pipeline)
         plan = self.plan(pipeline)
-        context = replace(self.context(plan), on_gap=on_gap)
+        alone = workers == 1 and (until is not None or isinstance(self.log, EmbeddedLog))
+        context = replace(self.context(plan), on_gap=on_gap, owner="" if alone else owner_name())
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
 
         with ExitStack() as stack:
@@ -195,7 +196,7 @@ class Hub(Asking):
                 context,
                 until=until,
                 workers=workers,
-                leases=self.log.leases if workers > 1 else None,
+                leases=None if alone else self.log.leases,
                 max_wait=max_wait,
                 watch=look_after,
                 prepare=self._prepare,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from catalog.errors import HeadwaterError
 from operators.execution.plan import Node, PlanError
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.pipeline import Pipeline
-from streams.log import Corrupt, Log, Topic
+from streams.log import Corrupt, Log, Topic, TopicMismatch
 from streams.publish import PublishError
 from streams.register import spec_of
 from streams.schema import Schema
@@ -99,8 +99,34 @@ def topic_of(stream: Stream) -> Topic:
     )
 
 
-def topics(pipeline: Pipeline) -> list[Topic]:
-    return [topic_of(stream) for stream in [*pipeline.streams.values(), *own_streams(pipeline)]]
+def alike(topic: Topic, wanted: Topic) -> bool:
+    """True if a topic is as it should be; logs keep times of retention in whole milliseconds, rounded up."""
+    return replace(topic, retention=_milliseconds(topic)) == replace(wanted, retention=_milliseconds(wanted))
+
+
+def _milliseconds(topic: Topic) -> int | None:
+    return None if topic.retention is None else -(-topic.retention // 1000)
+
+
+def create_topics(log: Log, streams: Iterable[Stream]) -> None:
+    """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise. The topic of an
+    adopted stream is left as it is, and has to have the partitions that the stream says;"""
+    wanted = list(streams)
+    there = {topic.name: topic for topic in log.topics()} if any(stream.adopted for stream in wanted) else {}
+    for stream in wanted:
+        found = there.get(stream.name)
+        if stream.adopted and found is not None and found.partitions != stream.partitions:
+            raise TopicMismatch(
+                f"The topic has {found.partitions} partitions, the stream says {stream.partitions}",
+                where=stream.name,
+                fix="Say in the contract what the topic has; topics of others are never changed.",
+            )
+    log.create(topic_of(stream) for stream in wanted if not (stream.adopted and stream.name in there))
+
+
+def streams_of(pipeline: Pipeline) -> list[Stream]:
+    """A pipeline's streams and those that the platform keeps for it."""
+    return [*pipeline.streams.values(), *own_streams(pipeline)]
 
 
 def foreign_writers(catalog: Catalog, pipeline: Pipeline) -> dict[str, tuple[str, int, bool]]:

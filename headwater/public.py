@@ -8,10 +8,12 @@ from headwater import testing
 from headwater.alarms import Alarms, RaisedAlarm
 from headwater.config import Config, ConfigError
 from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
+from headwater.from_topic import Adoption, CannotAdopt
 from headwater.hub import Hub, connect
 from headwater.labels import LabelAnalysis
 from headwater.model_card import Card
 from headwater.models import Model, Models, NoSuchModel
+from headwater.observe import Observation
 from headwater.platform import CatalogBehind
 from headwater.profiles import StreamProfile
 from headwater.provenance import Impact, Trace
@@ -81,10 +83,12 @@ __all__ = [
     "BEGINNING",
     "END",
     "Addresses",
+    "Adoption",
     "Alarm",
     "Alarms",
     "BadAddress",
     "Batch",
+    "CannotAdopt",
     "CannotEvaluate",
     "CannotLearn",
     "CannotMonitor",
@@ -129,6 +133,7 @@ __all__ = [
     "NoSuchModel",
     "NoSuchRow",
     "NotRegistered",
+    "Observation",
     "Operator",
     "Output",
     "Pipeline",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog import Catalog, CatalogBusy, CatalogError
+from catalog.address import shown
 from headwater import platform
 from streams.log import Log, Topic
 
@@ -35,7 +36,7 @@ def rebuild(hub: Hub) -> int:
         _remove(path)
     raise CatalogBusy(
         "Others kept changing the catalog while it was rebuilt; it is as it was",
-        where=hub.config.catalog,
+        where=shown(hub.config.catalog),
         fix="Try again when nobody registers anything.",
     )
 

@@ -11,7 +11,7 @@ from catalog.operator_records import OperatorRecord
 from catalog.stream_records import StreamRecord
 from operators.execution.progress import Progress, last_progress, task_name
 from streams.log import Log, UnknownTopic
-from streams.log.leases import Leases, is_gone
+from streams.log.leases import is_gone
 from streams.message import BEGINNING, END
 
 if TYPE_CHECKING:
@@ -203,6 +203,6 @@ def _rows(catalog: Catalog, operator: str) -> dict[str, Counter[str]]:
 def _owners(log: Log) -> dict[str, str]:
     """Who works on which task, as far as the log knows and the worker is still there."""
     leases = log.leases
-    if not isinstance(leases, Leases):
+    if leases is None:
         return {}
     return {held.task: held.owner for held in leases.held() if not is_gone(held.owner)}

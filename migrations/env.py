@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import make_url
 
+from catalog.backend import backend_of
 from catalog.fulltext import is_search_table
 from catalog.models import metadata
 
@@ -15,7 +16,10 @@ def run() -> None:
         url = context.get_x_argument(as_dictionary=True).get("url") or context.config.get_main_option("sqlalchemy.url")
         if not url:
             raise SystemExit("Say which catalog: alembic -x url=sqlite:////path/catalog.db ...")
-        with create_engine(url).begin() as opened:
+        address = make_url(url)
+        backend = backend_of(address, patience=30)
+        with backend.engine(address).connect().execution_options(**backend.writing) as opened, opened.begin():
+            backend.lock(opened, migrating=True)
             migrate(opened)
     else:
         migrate(connection)

@@ -15,7 +15,7 @@ from streams.conform import conform
 from streams.contract import largest_lead
 from streams.duration import duration_text
 from streams.keys import split
-from streams.log.protocol import Log
+from streams.log.protocol import Fenced, Log, LogError, Writer
 from streams.read import event_times
 from streams.stream import Stream
 
@@ -81,8 +81,11 @@ class Publisher:
         self._now = now
         self._chunk = chunk
         self._turn = 0
-        self._writer = log.writer(f"{stream.name}.publish/{uuid4().hex[:12]}", service)
-        self._appender = Appender(self._writer, stream, schema_id, producer=f"service:{service}")
+        self._log = log
+        self._schema_id = schema_id
+        self._service = service
+        self._writer: Writer | None = None
+        self._open()
 
     def publish(self, data: Any) -> int:
         """Write rows (anything with the Arrow interface, a DataFrame, dicts); gives their number once they are
@@ -91,19 +94,42 @@ class Publisher:
         if not table.num_rows:
             return 0
         check_rows(table, self.stream, now=self._now(), where=self.stream.name)
+        batches = table.combine_chunks().to_batches(max_chunksize=self._chunk)
+        turn = self._turn
         try:
-            first = 0
-            for batch in table.combine_chunks().to_batches(max_chunksize=self._chunk):
-                self._append(batch, first)
-                first += batch.num_rows
-            self._writer.commit()
-        except BaseException:
-            self._writer.abort()
-            raise
+            self._write(batches)
+        except Fenced:
+            # Nobody else writes as this task: the log gave the transaction up, or had forgotten the task.
+            self._turn = turn
+            self._write(batches)
         return int(table.num_rows)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self) -> Writer:
+        task = f"{self.stream.name}.publish/{uuid4().hex[:12]}"
+        writer = self._writer = self._log.writer(task, self._service)
+        self._appender = Appender(writer, self.stream, self._schema_id, producer=f"service:{self._service}")
+        return writer
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        writer = self._writer or self._open()
+        try:
+            first = 0
+            for batch in batches:
+                self._append(batch, first)
+                first += batch.num_rows
+            writer.commit()
+        except LogError:
+            # Of some errors a writer does not recover.
+            self._writer = None
+            writer.close()
+            raise
+        except BaseException:
+            writer.abort()
+            raise
 
     def _append(self, batch: pa.RecordBatch, first: int) -> None:
         stream = self.stream

@@ -199,7 +199,7 @@ class PartitionReader:
         if not groups:
             return []
         whole = self._decoded_at_once(fetched, groups)
-        found = [self._arrive(fetched, start, stop, whole) for start, stop in groups]
+        found = [one for start, stop in groups for one in self._arrivals(fetched, start, stop, whole)]
         complete = found[-1].end == fetched.offsets[-1] + 1
         self.position = fetched.next if complete else found[-1].end
         return found
@@ -238,6 +238,16 @@ class PartitionReader:
             return self._decode(fetched, groups[0][0], groups[-1][1])
         except Corrupt:
             return None
+
+    def _arrivals(self, fetched: Fetched, start: int, stop: int, whole: pa.RecordBatch | None) -> list[Arrived]:
+        """The batch in these messages. Of messages of other people's making those that cannot be decoded come each by
+        itself, so that the others are not lost with them."""
+        arrived = self._arrive(fetched, start, stop, whole)
+        ours = header_of(fetched.headers[stop - 1], PRODUCER) is not None
+        if arrived.failure is None or ours or not self.stream.row_coded or stop - start == 1:
+            return [arrived]
+        middle = (start + stop) // 2
+        return [*self._arrivals(fetched, start, middle, None), *self._arrivals(fetched, middle, stop, None)]
 
     def _arrive(self, fetched: Fetched, start: int, stop: int, whole: pa.RecordBatch | None) -> Arrived:
         headers = fetched.headers[stop - 1]

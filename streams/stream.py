@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from catalog.specs import Codec, Kind, Role
 from streams.schema import Schema
 
 if TYPE_CHECKING:
     from streams.contract import Rule
+
+
+#: The tag of a stream whose topic others made and own: it is read as it is, and never made or compared as ours are.
+ADOPTED: Final = "adopted"
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,8 @@ class Stream:
     def row_coded(self) -> bool:
         """True if one message is one row (avro, json), False if one message is a record batch (arrow)."""
         return self.codec != "arrow"
+
+    @property
+    def adopted(self) -> bool:
+        """True if the topic is of other people's making."""
+        return ADOPTED in self.tags

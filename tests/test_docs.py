@@ -58,6 +58,8 @@ class Block:
 class Page:
     blocks: list[Block]
     workspace: str | None = None
+    catalog: str | None = None
+    broker: str | None = None
 
 
 @dataclass
@@ -86,6 +88,10 @@ def parse(text: str) -> Page:
         elif marker := MARKER.match(line):
             if marker["name"] == "workspace":
                 page.workspace = marker["value"]
+            elif marker["name"] == "catalog":
+                page.catalog = marker["value"]
+            elif marker["name"] == "kafka":
+                page.broker = marker["value"]
             elif marker["name"] in {"exit", "file", "skip"}:
                 markers[marker["name"]] = marker["value"]
             else:
@@ -184,6 +190,13 @@ def test_what_a_page_shows_runs(
     if page.workspace is not None:
         prepared = request.getfixturevalue(f"{page.workspace}_workspace")
         shutil.copytree(prepared, shelf.folder / "demo-workspace")
+    if page.catalog is not None:
+        databases = request.getfixturevalue(page.catalog)
+        url = databases.create()
+        request.addfinalizer(lambda: databases.drop(url))
+        monkeypatch.setenv("HEADWATER_CATALOG", url)
+    if page.broker is not None:
+        monkeypatch.setenv(page.broker, request.getfixturevalue("kafka_address"))
     monkeypatch.chdir(shelf.folder)
     monkeypatch.setitem(sys.modules, "page", shelf.module)
     for block in page.blocks:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import alarms, catalog, datasets, declare, find, labels, models, provenance, quarantine, rows, run
+from headwater.cli import (
+    alarms,
+    catalog,
+    datasets,
+    declare,
+    find,
+    labels,
+    models,
+    observe,
+    provenance,
+    quarantine,
+    rows,
+    run,
+)
 from headwater.cli.session import INTERRUPTED
 
 app = typer.Typer(
@@ -38,7 +51,7 @@ def _all(
     pass
 
 
-for _group in (declare, rows, run, find, labels, alarms, provenance, datasets, quarantine, models, catalog):
+for _group in (declare, rows, run, find, labels, alarms, provenance, datasets, quarantine, models, observe, catalog):
     _group.add_to(app)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater.cli.command import FILE_HELP, command
+from headwater.cli.from_topic import register_from_topic
 from headwater.cli.session import DIFFERENT, Session
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
             "headwater register pipeline.py",
             "headwater register pipeline.py --check",
             "headwater register readings.odcs.yaml",
+            "headwater register --from-topic web.clicks",
         ],
     )(register)
 
@@ -60,16 +62,40 @@ def init(
 def register(
     session: Session,
     file: Annotated[
-        str, typer.Argument(help=f"{FILE_HELP} Or a contract (.yaml) that declares one stream.", metavar="FILE")
-    ],
+        str | None,
+        typer.Argument(help=f"{FILE_HELP} Or a contract (.yaml) that declares one stream.", metavar="FILE"),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help=f"Change nothing; exit code {DIFFERENT} if there is a difference.")
     ] = False,
+    from_topic: Annotated[
+        str | None,
+        typer.Option(
+            "--from-topic",
+            help="Look at a topic of JSON messages that others write, write its contract to a file, and ask whether to "
+            "register it. The topic is never changed.",
+            metavar="NAME",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --from-topic: the contract file (default: NAME.odcs.yaml).")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", help="With --from-topic: how many of the newest messages to look at.", min=1)
+    ] = 1000,
+    yes: Annotated[bool, typer.Option("--yes", help="With --from-topic: register without asking.")] = False,
 ) -> None:
     """Put what a file declares into the catalog, and say what that changes.
 
     A change that readers could not follow is refused, with exit code 5, and nothing is changed.
     """
+    if from_topic is not None:
+        if file is not None or check:
+            raise typer.BadParameter("--from-topic takes neither a FILE nor --check: it writes a file.")
+        register_from_topic(session, from_topic, out, sample, yes)
+        return
+    if file is None:
+        raise typer.BadParameter("Name a FILE, or a topic of others with --from-topic NAME.")
     name, differences, own_streams = _registered(session, file, check)
     own = [one for one in differences if one.name in own_streams]
     shown = [one for one in differences if one.name not in own_streams]

@@ -1,4 +1,4 @@
-"""Completion of names: read from the catalog's file without opening the catalog, so that a Tab does not wait."""
+"""Completion of names: read from the catalog's database without opening the catalog, so that a Tab does not wait."""
 
 from __future__ import annotations
 

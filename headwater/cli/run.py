@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catalog.address import shown
 from headwater.cli import names
 from headwater.cli.command import FILE_HELP, command
 from headwater.cli.session import DIFFERENT, INTERRUPTED, Session
+from streams.log import without_secrets
 
 if TYPE_CHECKING:
     from headwater.cli.output import Output
@@ -241,7 +243,11 @@ def _counts(hub: Hub, operators: list[str]) -> dict[str, tuple[int, int, int, in
 def _show_status(session: Session, operators: list[OperatorStatus], streams: list[StreamStatus], tasks: bool) -> None:
     out, now = session.out, session.hub().clock()
     out.facts(
-        [("workspace", session.config.workspace), ("log", session.config.log), ("catalog", session.config.catalog)]
+        [
+            ("workspace", session.config.workspace),
+            ("log", without_secrets(session.config.log)),
+            ("catalog", shown(session.config.catalog)),
+        ]
     )
     out.heading("Operators")
     out.table(

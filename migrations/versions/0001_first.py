@@ -22,7 +22,7 @@ def upgrade() -> None:
     op.create_table(
         "entity",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", _name(200), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_entity")),
         sa.UniqueConstraint("name", name=op.f("uq_entity_name")),
@@ -30,9 +30,9 @@ def upgrade() -> None:
     op.create_table(
         "node",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
-        sa.Column("field", sa.String(length=400), nullable=False),
+        sa.Column("kind", _name(16), nullable=False),
+        sa.Column("name", _name(400), nullable=False),
+        sa.Column("field", _name(400), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_node")),
         sa.UniqueConstraint("kind", "name", "field", name=op.f("uq_node_kind_name_field")),
     )
@@ -44,7 +44,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "position",
-        sa.Column("topic", sa.String(length=400), nullable=False),
+        sa.Column("topic", _name(400), nullable=False),
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("offset", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("topic", "partition", name=op.f("pk_position")),
@@ -52,7 +52,7 @@ def upgrade() -> None:
     op.create_table(
         "schema_text",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("fingerprint", sa.String(length=200), nullable=False),
+        sa.Column("fingerprint", _name(200), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schema_text")),
@@ -65,7 +65,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("query", sa.JSON(), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=False),
-        sa.Column("digest", sa.String(length=200), nullable=False),
+        sa.Column("digest", _name(200), nullable=False),
         sa.Column("streams", sa.JSON(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=True),
         sa.Column("kept", sa.Boolean(), nullable=False),
@@ -86,8 +86,8 @@ def upgrade() -> None:
     op.create_table(
         "operator",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
-        sa.Column("pipeline", sa.String(length=400), nullable=True),
+        sa.Column("name", _name(400), nullable=False),
+        sa.Column("pipeline", _name(400), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("retired_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["id"], ["node.id"], name=op.f("fk_operator_id")),
@@ -98,8 +98,8 @@ def upgrade() -> None:
     op.create_table(
         "pipeline",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
-        sa.Column("owner", sa.String(length=200), nullable=False),
+        sa.Column("name", _name(400), nullable=False),
+        sa.Column("owner", _name(200), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -112,7 +112,7 @@ def upgrade() -> None:
         "reach",
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("direction", sa.String(length=8), nullable=False),
+        sa.Column("direction", _name(8), nullable=False),
         sa.Column("longest", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["stream_id"], ["node.id"], name=op.f("fk_reach_stream_id")),
         sa.PrimaryKeyConstraint("stream_id", "partition", "direction", name=op.f("pk_reach")),
@@ -120,10 +120,10 @@ def upgrade() -> None:
     op.create_table(
         "run",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("run", sa.String(length=200), nullable=False),
+        sa.Column("run", _name(200), nullable=False),
         sa.Column("operator_id", sa.Integer(), nullable=False),
-        sa.Column("version", sa.String(length=200), nullable=False),
-        sa.Column("engine", sa.String(length=50), nullable=False),
+        sa.Column("version", _name(200), nullable=False),
+        sa.Column("engine", _name(50), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["operator_id"], ["node.id"], name=op.f("fk_run_operator_id")),
@@ -135,19 +135,19 @@ def upgrade() -> None:
     op.create_table(
         "stream",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
-        sa.Column("codec", sa.String(length=16), nullable=False),
+        sa.Column("name", _name(400), nullable=False),
+        sa.Column("kind", _name(16), nullable=False),
+        sa.Column("role", _name(16), nullable=False),
+        sa.Column("codec", _name(16), nullable=False),
         sa.Column("partitions", sa.Integer(), nullable=False),
         sa.Column("key", sa.JSON(), nullable=False),
-        sa.Column("time", sa.String(length=400), nullable=True),
+        sa.Column("time", _name(400), nullable=True),
         sa.Column("lateness", sa.BigInteger(), nullable=False),
         sa.Column("retention", sa.BigInteger(), nullable=True),
-        sa.Column("owner", sa.String(length=200), nullable=False),
+        sa.Column("owner", _name(200), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("addresses", sa.JSON(), nullable=False),
-        sa.Column("pipeline", sa.String(length=400), nullable=True),
+        sa.Column("pipeline", _name(400), nullable=True),
         sa.Column("schema_id", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("contract_version", sa.Integer(), nullable=False),
@@ -165,14 +165,14 @@ def upgrade() -> None:
     op.create_table(
         "synonym",
         sa.Column("entity_id", sa.Integer(), nullable=False),
-        sa.Column("word", sa.String(length=200), nullable=False),
+        sa.Column("word", _name(200), nullable=False),
         sa.ForeignKeyConstraint(["entity_id"], ["entity.id"], name=op.f("fk_synonym_entity_id")),
         sa.PrimaryKeyConstraint("entity_id", "word", name=op.f("pk_synonym")),
     )
     op.create_table(
         "tag",
         sa.Column("node_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", _name(200), nullable=False),
         sa.ForeignKeyConstraint(["node_id"], ["node.id"], name=op.f("fk_tag_node_id")),
         sa.PrimaryKeyConstraint("node_id", "name", name=op.f("pk_tag")),
     )
@@ -192,7 +192,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("operator_id", sa.Integer(), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
-        sa.Column("version", sa.String(length=200), nullable=False),
+        sa.Column("version", _name(200), nullable=False),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("valid_from", sa.BigInteger(), nullable=False),
         sa.Column("valid_to", sa.BigInteger(), nullable=True),
@@ -205,7 +205,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("name", _name(400), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("nullable", sa.Boolean(), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
@@ -220,7 +220,7 @@ def upgrade() -> None:
     op.create_table(
         "run_range",
         sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("direction", sa.String(length=8), nullable=False),
+        sa.Column("direction", _name(8), nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("first", sa.BigInteger(), nullable=False),
@@ -232,7 +232,7 @@ def upgrade() -> None:
     op.create_table(
         "run_rows",
         sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("direction", sa.String(length=8), nullable=False),
+        sa.Column("direction", _name(8), nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_run_rows_run_id")),
@@ -255,8 +255,8 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Integer(), nullable=False),
         sa.Column("task", sa.Integer(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("version", sa.String(length=200), nullable=False),
-        sa.Column("engine", sa.String(length=50), nullable=False),
+        sa.Column("version", _name(200), nullable=False),
+        sa.Column("engine", _name(50), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_transactions_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
@@ -276,8 +276,8 @@ def upgrade() -> None:
         sa.Column("source", sa.Integer(), nullable=False),
         sa.Column("target", sa.Integer(), nullable=False),
         sa.Column("via", sa.Integer(), nullable=True),
-        sa.Column("level", sa.String(length=8), nullable=False),
-        sa.Column("evidence", sa.String(length=8), nullable=False),
+        sa.Column("level", _name(8), nullable=False),
+        sa.Column("evidence", _name(8), nullable=False),
         sa.Column("coarse", sa.Boolean(), nullable=False),
         sa.Column("declaration_id", sa.Integer(), nullable=True),
         sa.Column("valid_from", sa.BigInteger(), nullable=False),
@@ -296,7 +296,7 @@ def upgrade() -> None:
         "span",
         sa.Column("transaction_id", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("direction", sa.String(length=8), nullable=False),
+        sa.Column("direction", _name(8), nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("first", sa.BigInteger(), nullable=False),
@@ -321,7 +321,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_context().dialect.name == "sqlite":
         op.execute("DROP TABLE search_word")
-        op.execute("DROP TABLE search")
+    op.execute("DROP TABLE search")
     op.drop_index(op.f("ix_span_stream_id_partition_direction_first_end"), table_name="span")
     op.drop_table("span")
     op.drop_index(op.f("ix_edge_target_level"), table_name="edge")
@@ -370,3 +370,14 @@ def _create_search() -> None:
             "name, entities, fields, description, about, tokenize = 'porter unicode61')"
         )
         op.execute("CREATE VIRTUAL TABLE search_word USING fts5vocab('search', 'row')")
+    else:
+        op.execute(
+            "CREATE TABLE search (node_id integer NOT NULL, place smallint NOT NULL, body text NOT NULL, "
+            "stems tsvector NOT NULL, document_size integer NOT NULL, PRIMARY KEY (node_id, place))"
+        )
+        op.execute("CREATE INDEX search_stems ON search USING gin (stems)")
+
+
+def _name(length: int) -> sa.types.TypeEngine[str]:
+    # Names are sorted by code points on every database.
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")

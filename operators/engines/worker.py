@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from catalog.errors import HeadwaterError
+from operators.engines.positions import ShownPositions
 from operators.errors import TaskFailed
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
@@ -52,6 +53,7 @@ class Worker:
         self._busy: dict[str, int] = {}
         self._moved: dict[str, float] = {}
         self._stopped: list[Task | SourceTask] = []
+        self._positions = ShownPositions(context.log)
 
     def run_pass(self, *, stop: Callable[[], bool] = lambda: False) -> bool:
         """Claim tasks if it is time to, and give every task one transaction. True if anything happened."""
@@ -60,6 +62,7 @@ class Worker:
             if stop():
                 break
             happened |= self._work(name)
+        self._positions.tell(self.tasks.values())
         return happened
 
     def force(self, *, outside_only: bool, without: Iterable[str] = ()) -> tuple[str, bool] | None:
@@ -85,6 +88,7 @@ class Worker:
 
     def close(self) -> None:
         """Give all tasks up."""
+        self._positions.tell(self.tasks.values(), now=True)
         held = [*self.tasks.values(), *self._stopped]
         self.tasks.clear()
         self._stopped.clear()

@@ -248,6 +248,17 @@ class Inputs:
                 found.append([*channel.id, position, channel.key, *channel.outside])
         return found
 
+    def untaken(self, *, whole: bool) -> dict[tuple[str, int], int]:
+        """The offset of the first message that is not yet taken, of each (stream, partition); of inputs that all tasks
+        read only if `whole`."""
+        found: dict[tuple[str, int], int] = {}
+        for index, partition, _, position, *_ in self.positions():
+            given = self._node.inputs[index]
+            if whole or given.mode == "partitioned":
+                place = (given.stream.name, partition)
+                found[place] = min(position, found.get(place, position))
+        return found
+
 
 def columns_of(given: Input, *, outside: bool) -> list[str]:
     """The columns that are read of an input: those that the step is handed, and the key where rows of an outside stream

@@ -91,8 +91,7 @@ class Task:
         self._context = context
         self._run = f"{context.run}:{node.name}"
         self._watermark = BEGINNING
-        self._committed = 0.0
-        self._owned = False
+        self._committed, self._owned = 0.0, False
         self._steps = steps_of(node.operator)
         self._rows_together = ROWS_AT_ONCE if node.operator.row_wise else ROWS_IN_STEPS
         self._alone = 0
@@ -181,6 +180,10 @@ class Task:
     def waits_for_outside(self) -> bool:
         """True if a stream written from outside holds up the next batch."""
         return any(not id.writer for id in self._merge.waiting_for())
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The offsets of the first messages not yet taken; the first task tells of those that all tasks read."""
+        return self._inputs.untaken(whole=self.number == 0)
 
     def loop_is_stuck(self) -> bool:
         """True if it waits in a loop that nothing from outside moves any more."""

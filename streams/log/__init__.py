@@ -16,6 +16,7 @@ from streams.log.protocol import (
     UnknownTopic,
     Writer,
 )
+from streams.log.shown import without_secrets
 
 __all__ = [
     "Corrupt",
@@ -30,20 +31,35 @@ __all__ = [
     "UnknownTopic",
     "Writer",
     "open_log",
+    "without_secrets",
 ]
 
 
 def open_log(url: str) -> Log:
-    """The log at `embedded:///path/to/file` or at a plain path. LogError for any other URL."""
+    """The log at `embedded:///path/to/file`, at a plain path, or on Kafka at `kafka://host:port?setting=value`.
+    LogError for any other URL, for one without its extra, and if no broker answers."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return EmbeddedLog(url)
     if scheme == "embedded":
         return EmbeddedLog(rest)
-    if scheme == "kafka":
+    if scheme in ("kafka", "kafka+fast"):
+        return _kafka(url)
+    raise LogError(
+        f"No log is known by {scheme}://",
+        where=without_secrets(url),
+        fix="Use embedded:///path/to/file, a plain path, or kafka://host:port.",
+    )
+
+
+def _kafka(url: str) -> Log:
+    try:
+        # Only who uses Kafka needs its client.
+        from streams.log.kafka import KafkaLog
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "kafka":
+            raise
         raise LogError(
-            "This version of Headwater has no Kafka log",
-            where=url,
-            fix="It comes with the extra `kafka` in a later release; until then use embedded:///path/to/file.",
-        )
-    raise LogError(f"No log is known by {scheme}://", where=url, fix="Use embedded:///path/to/file or a plain path.")
+            "The client for Kafka is not installed", where=without_secrets(url), fix="pip install 'headwater[kafka]'"
+        ) from error
+    return KafkaLog(url)

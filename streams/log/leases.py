@@ -10,20 +10,14 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from streams.log.database import Database
+from streams.log.protocol import Held
+
+__all__ = ["Held", "Leases", "is_gone", "owner_name"]
 
 _IDENTITY: Final = re.compile(r"#(\d+)\.(\d+)\.([0-9a-f-]+)$")
-
-
-class Held(NamedTuple):
-    """`owner` may work on `task` until `expires` (microseconds since 1970), and longer if nobody takes over."""
-
-    task: str
-    owner: str
-    epoch: int
-    expires: int
 
 
 class Leases:

@@ -5,9 +5,9 @@ Two logs keep this contract, `embedded` and `kafka`; one suite in tests/streams/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from catalog.errors import HeadwaterError
 from streams.message import Fetched, Headers
@@ -25,7 +25,8 @@ class Topic:
 
 
 class Placed(NamedTuple):
-    """Where one `append` put its messages: offsets `first` to `last`, both included."""
+    """Where one `append` put its messages: offsets `first` to `last`, both included. Messages of other tasks may lie
+    between them."""
 
     topic: str
     partition: int
@@ -88,13 +89,23 @@ class Writer(Protocol):
 
     def commit(self) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
-        nothing of it is visible. Without an append since the last commit it does nothing."""
+        nothing of it is visible. Without an append since the last commit it does nothing. A log may hide it while an
+        older transaction of another task on the same partition is still open."""
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""
 
     def close(self) -> None:
         """Abort, and give the task up."""
+
+
+class Held(NamedTuple):
+    """`owner` may work on `task` until `expires` (microseconds since 1970), and longer if nobody takes over."""
+
+    task: str
+    owner: str
+    epoch: int
+    expires: int
 
 
 class Leases(Protocol):
@@ -108,6 +119,9 @@ class Leases(Protocol):
 
     def release(self, task: str, owner: str) -> None:
         """Give the task up."""
+
+    def held(self) -> list[Held]:
+        """All leases that have an owner, expired ones too, by task."""
 
     def announce(self, worker: str, seconds: float) -> None:
         """Say that the worker is there, for so many seconds."""
@@ -154,3 +168,32 @@ class Log(Protocol):
         """Who works on which task, where the log keeps that; None where another system assigns tasks."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ShowsPositions(Protocol):
+    """A log that other people's tools look into, to see how far each reader is behind."""
+
+    def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
+        """Note the next offset that `reader` will take of each (topic, partition). For people alone: nobody goes on
+        from there. False if the log could not take the note, which does no harm."""
+
+
+class Reader(NamedTuple):
+    """Who reads topics besides our tasks: a consumer group. `state` is the log's own word, `clients` are the names that
+    its members give themselves, `topics` those that it reads, `positions` the next offset of each (topic, partition)
+    as far as it said so."""
+
+    name: str
+    state: str
+    clients: tuple[str, ...]
+    topics: tuple[str, ...]
+    positions: Mapping[tuple[str, int], int]
+
+
+@runtime_checkable
+class KnowsReaders(Protocol):
+    """A log that others read too, and that knows them."""
+
+    def readers(self) -> list[Reader]:
+        """All of them, by name; our operators' too, whose positions `show_positions` noted."""

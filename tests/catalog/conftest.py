@@ -1,9 +1,8 @@
-"""A catalog in a temporary file, and a realistic one of more than 200 streams for search."""
+"""Catalogs in every kind of database, and a realistic one of more than 200 streams for search."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from catalog import (
     PipelineSpec,
     StreamSpec,
 )
+from tests.services.databases import Databases
 
 HERE = Path(__file__).parent
 
@@ -43,22 +43,45 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/catalog.db"
+def url(databases: Databases) -> Iterator[str]:
+    """A database with nothing in it."""
+    made = databases.create()
+    yield made
+    databases.drop(made)
 
 
 @pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog file with nothing in it: copying it is faster than migrating anew."""
-    path = tmp_path_factory.mktemp("empty") / "catalog.db"
-    Catalog(f"sqlite:///{path}").close()
-    return path
+def empty(databases: Databases) -> Iterator[str]:
+    """A catalog with nothing in it: copying it is faster than migrating anew."""
+    made = databases.create()
+    Catalog(made).close()
+    yield made
+    databases.drop(made)
 
 
 @pytest.fixture
-def catalog(url: str, empty: Path, tmp_path: Path, clock: Clock) -> Iterator[Catalog]:
-    shutil.copy(empty, tmp_path / "catalog.db")
-    with Catalog(url, clock=clock) as opened:
+def copied(databases: Databases) -> Iterator[Callable[[str], str]]:
+    """Makes copies of a catalog, for this test only."""
+    made: list[str] = []
+
+    def copy(template: str) -> str:
+        made.append(databases.create(template))
+        return made[-1]
+
+    yield copy
+    for one in made:
+        databases.drop(one)
+
+
+@pytest.fixture
+def anew(empty: str, copied: Callable[[str], str]) -> str:
+    """Another catalog with nothing in it."""
+    return copied(empty)
+
+
+@pytest.fixture
+def catalog(empty: str, copied: Callable[[str], str], clock: Clock) -> Iterator[Catalog]:
+    with Catalog(copied(empty), clock=clock) as opened:
         yield opened
 
 
@@ -143,20 +166,26 @@ def plant(make_stream: Callable[..., StreamSpec], make_operator: Callable[..., O
 
 @pytest.fixture(scope="session")
 def planted(
-    tmp_path_factory: pytest.TempPathFactory, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
-) -> Path:
-    """A catalog file in which the plant is registered."""
-    path = tmp_path_factory.mktemp("planted") / "catalog.db"
-    with Catalog(f"sqlite:///{path}", clock=Clock()) as opened:
+    databases: Databases, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
+) -> Iterator[str]:
+    """A catalog in which the plant is registered, to copy."""
+    made = databases.create()
+    with Catalog(made, clock=Clock()) as opened:
         opened.register(plant, compatible=refuses_nothing)
-    return path
+    yield made
+    databases.drop(made)
 
 
 @pytest.fixture
-def registered(url: str, planted: Path, tmp_path: Path, clock: Clock) -> Iterator[Catalog]:
+def registered_at(planted: str, copied: Callable[[str], str]) -> str:
+    """Where the catalog `registered` is."""
+    return copied(planted)
+
+
+@pytest.fixture
+def registered(registered_at: str, clock: Clock) -> Iterator[Catalog]:
     """A catalog in which the plant is registered."""
-    shutil.copy(planted, tmp_path / "catalog.db")
-    with Catalog(url, clock=clock) as opened:
+    with Catalog(registered_at, clock=clock) as opened:
         yield opened
 
 
@@ -215,9 +244,9 @@ def _with_stream(
 
 
 @pytest.fixture(scope="session")
-def realistic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+def businesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """Streams of a dozen businesses in one catalog, with their quarantines, progress, operators and some datasets."""
-    with Catalog(f"sqlite:///{tmp_path_factory.mktemp('realistic')}/catalog.db") as opened:
+    with Catalog(f"sqlite:///{tmp_path_factory.mktemp('businesses')}/catalog.db") as opened:
         for pipeline in read_streams((HERE / "streams.txt").read_text()):
             opened.register(pipeline, compatible=lambda old, new: [])
         for name, streams in (
@@ -226,6 +255,16 @@ def realistic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
         ):
             opened.register_dataset(DatasetSpec(name, {"streams": list(streams)}, {}, "d", streams))
         yield opened
+
+
+@pytest.fixture(scope="session")
+def realistic(databases: Databases, businesses: Catalog) -> Iterator[Catalog]:
+    """The same in every kind of database."""
+    made = databases.create()
+    with Catalog(made) as opened:
+        assert opened.adopt(businesses)
+        yield opened
+    databases.drop(made)
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog import Catalog, CatalogError, ContractSpec, DatasetSpec, EntitySpec, OperatorSpec, PipelineSpec, StreamSpec
+from tests.services.databases import Databases
 
 Compatible = Callable[[str, str], list[str]]
 
@@ -48,41 +47,41 @@ def test_every_kind_of_change_was_made(busy: Catalog) -> None:
     assert {change["change"] for change in changes_of(busy)} == set(_WRITERS)
 
 
-def test_the_same_changes_give_an_equal_catalog(busy: Catalog, tmp_path: Any) -> None:
-    with Catalog(f"sqlite:///{tmp_path}/anew.db", clock=lambda: 99) as anew:
-        anew.apply_changes(changes_of(busy))
-        assert anew.dump() == busy.dump()
-        assert anew.outbox(10) == []
-        assert anew.stream("plant.sites") == busy.stream("plant.sites")
-        assert anew.search("which works?") == busy.search("which works?")
-        assert anew.lineage("plant.valid", at=2**60).names() == busy.lineage("plant.valid").names()
+def test_the_same_changes_give_an_equal_catalog(busy: Catalog, anew: str) -> None:
+    with Catalog(anew, clock=lambda: 99) as other:
+        other.apply_changes(changes_of(busy))
+        assert other.dump() == busy.dump()
+        assert other.outbox(10) == []
+        assert other.stream("plant.sites") == busy.stream("plant.sites")
+        assert other.search("which works?") == busy.search("which works?")
+        assert other.lineage("plant.valid", at=2**60).names() == busy.lineage("plant.valid").names()
 
 
 def test_a_rebuilt_catalog_goes_on_where_the_first_stopped(
-    busy: Catalog, tmp_path: Any, make_stream: Callable[..., StreamSpec], refuses_nothing: Compatible
+    busy: Catalog, anew: str, make_stream: Callable[..., StreamSpec], refuses_nothing: Compatible
 ) -> None:
-    with Catalog(f"sqlite:///{tmp_path}/anew.db", clock=lambda: 99) as anew:
-        anew.apply_changes(changes_of(busy))
-        for one in (busy, anew):
+    with Catalog(anew, clock=lambda: 99) as other:
+        other.apply_changes(changes_of(busy))
+        for one in (busy, other):
             one.register_stream(make_stream("later", "p", "q"), compatible=refuses_nothing)
-        assert anew.stream("later").schema_id == busy.stream("later").schema_id
-        assert anew.outbox(10)[0][0] == busy.outbox(10_000)[-1][0]
+        assert other.stream("later").schema_id == busy.stream("later").schema_id
+        assert other.outbox(10)[0][0] == busy.outbox(10_000)[-1][0]
 
 
-def test_changes_that_came_twice_are_passed_over(busy: Catalog, tmp_path: Any) -> None:
+def test_changes_that_came_twice_are_passed_over(busy: Catalog, anew: str) -> None:
     changes = changes_of(busy)
-    with Catalog(f"sqlite:///{tmp_path}/anew.db") as anew:
-        anew.apply_changes([*changes[:5], *changes[2:], *changes])
-        assert anew.dump() == busy.dump()
+    with Catalog(anew) as other:
+        other.apply_changes([*changes[:5], *changes[2:], *changes])
+        assert other.dump() == busy.dump()
 
 
-def test_a_gap_is_an_error_and_nothing_is_applied(busy: Catalog, tmp_path: Any) -> None:
+def test_a_gap_is_an_error_and_nothing_is_applied(busy: Catalog, anew: str) -> None:
     changes = changes_of(busy)
-    with Catalog(f"sqlite:///{tmp_path}/anew.db") as anew:
-        empty = anew.dump()
+    with Catalog(anew) as other:
+        empty = other.dump()
         with pytest.raises(CatalogError, match="Change 4 follows change 2"):
-            anew.apply_changes([*changes[:2], *changes[3:]])
-        assert anew.dump() == empty
+            other.apply_changes([*changes[:2], *changes[3:]])
+        assert other.dump() == empty
 
 
 def test_an_unknown_change_is_an_error(catalog: Catalog) -> None:
@@ -121,62 +120,59 @@ def test_each_change_is_later_than_the_one_before(url: str, make_stream: Callabl
         assert [catalog.stream(name).created_at for name in "abc"] == [100, 101, 200]
 
 
-def test_dump_without_runs_has_no_times_or_offsets(busy: Catalog, tmp_path: Any) -> None:
+def test_dump_without_runs_has_no_times_or_offsets(busy: Catalog, anew: str) -> None:
     later = [{**change, "at": change["at"] + 12345} for change in changes_of(busy)]
-    with Catalog(f"sqlite:///{tmp_path}/anew.db") as anew:
-        anew.apply_changes(later)
-        assert anew.dump() != busy.dump()
-        assert anew.dump(without_runs=True) == busy.dump(without_runs=True)
-        anew.tag("plant.valid", "other")
-        assert anew.dump(without_runs=True) != busy.dump(without_runs=True)
+    with Catalog(anew) as other:
+        other.apply_changes(later)
+        assert other.dump() != busy.dump()
+        assert other.dump(without_runs=True) == busy.dump(without_runs=True)
+        other.tag("plant.valid", "other")
+        assert other.dump(without_runs=True) != busy.dump(without_runs=True)
 
 
 Step = tuple[str, int, int]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=st.lists(
-        st.tuples(
-            st.sampled_from(["wire", "own", "tag", "untag", "observe", "grow"]), st.integers(0, 3), st.integers(0, 3)
-        ),
-        max_size=12,
-    )
-)
 def test_any_history_can_be_rebuilt(
-    steps: list[Step],
-    empty: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    empty: str,
+    databases: Databases,
     make_stream: Callable[..., StreamSpec],
     make_operator: Callable[..., Any],
     refuses_nothing: Compatible,
 ) -> None:
-    folder = tmp_path_factory.mktemp("history")
-    for name in ("one", "two"):
-        shutil.copy(empty, folder / f"{name}.db")
-    names = [f"s{number}" for number in range(4)]
-    fields = {name: ["x"] for name in names}
-    wires: dict[int, int] = {}
-    with Catalog(f"sqlite:///{folder}/one.db") as one, Catalog(f"sqlite:///{folder}/two.db") as two:
+    kinds = st.sampled_from(["wire", "own", "tag", "untag", "observe", "grow"])
 
-        def register() -> None:
-            streams = tuple(make_stream(name, *fields[name]) for name in names)
-            operators = tuple(make_operator(f"o{to}", [names[source]], [names[to]]) for to, source in wires.items())
-            one.register(PipelineSpec("p", streams=streams, operators=operators), compatible=refuses_nothing)
+    @settings(max_examples=databases.examples, deadline=None)
+    @given(steps=st.lists(st.tuples(kinds, st.integers(0, 3), st.integers(0, 3)), max_size=12))
+    def is_rebuilt(steps: list[Step]) -> None:
+        first, second = databases.create(empty), databases.create(empty)
+        names = [f"s{number}" for number in range(4)]
+        fields = {name: ["x"] for name in names}
+        wires: dict[int, int] = {}
+        with Catalog(first) as one, Catalog(second) as two:
 
-        register()
-        for what, a, b in steps:
-            if what == "wire":
-                wires = {**wires, a: b} if wires.get(a) != b else {to: wires[to] for to in wires if to != a}
-                register()
-            elif what == "grow":
-                fields[names[a]] = ["x", *(f"y{number}" for number in range(b))]
-                register()
-            elif what == "own":
-                one.set_owner(names[a], f"team-{b}")
-            elif what == "observe":
-                one.observe("reads", f"service-{b}", names[a])
-            else:
-                getattr(one, what)(names[a], f"tag-{b}")
-        two.apply_changes(change for _, change in one.outbox(1000))
-        assert two.dump() == one.dump()
+            def register() -> None:
+                streams = tuple(make_stream(name, *fields[name]) for name in names)
+                operators = tuple(make_operator(f"o{to}", [names[source]], [names[to]]) for to, source in wires.items())
+                one.register(PipelineSpec("p", streams=streams, operators=operators), compatible=refuses_nothing)
+
+            register()
+            for what, a, b in steps:
+                if what == "wire":
+                    wires = {**wires, a: b} if wires.get(a) != b else {to: wires[to] for to in wires if to != a}
+                    register()
+                elif what == "grow":
+                    fields[names[a]] = ["x", *(f"y{number}" for number in range(b))]
+                    register()
+                elif what == "own":
+                    one.set_owner(names[a], f"team-{b}")
+                elif what == "observe":
+                    one.observe("reads", f"service-{b}", names[a])
+                else:
+                    getattr(one, what)(names[a], f"tag-{b}")
+            two.apply_changes(change for _, change in one.outbox(1000))
+            assert two.dump() == one.dump()
+        for url in (first, second):
+            databases.drop(url)
+
+    is_rebuilt()

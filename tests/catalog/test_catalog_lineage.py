@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog import Catalog, DatasetSpec, NotRegistered, OperatorSpec, PipelineSpec, StreamSpec
+from tests.services.databases import Databases
 
 Compatible = Callable[[str, str], list[str]]
 MakeStream = Callable[..., StreamSpec]
@@ -131,11 +130,11 @@ def test_evidence_is_chosen(registered: Catalog) -> None:
     assert registered.lineage("plant.readings", evidence="observed").names("service") == ["gateway"]
 
 
-def test_a_service_is_observed_once(registered: Catalog, url: str) -> None:
+def test_a_service_is_observed_once(registered: Catalog, registered_at: str) -> None:
     registered.observe("reads", "dashboard", "plant.placed")
     changes = registered.outbox(100)
     registered.observe("reads", "dashboard", "plant.placed")
-    with Catalog(url) as other:
+    with Catalog(registered_at) as other:
         other.observe("reads", "dashboard", "plant.placed")
     assert registered.outbox(100) == changes
 
@@ -170,46 +169,49 @@ def test_a_long_chain_is_walked_whole(
 Shape = list[tuple[frozenset[int], int]]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    shape=st.lists(
-        st.tuples(st.frozensets(st.integers(0, 7), min_size=1, max_size=3), st.integers(0, 7)),
-        min_size=1,
-        max_size=8,
-        unique_by=lambda one: one[1],
-    )
+SHAPES = st.lists(
+    st.tuples(st.frozensets(st.integers(0, 7), min_size=1, max_size=3), st.integers(0, 7)),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda one: one[1],
 )
+
+
 def test_any_graph_is_walked_as_it_was_declared(
-    shape: Shape,
-    empty: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    empty: str,
+    databases: Databases,
     make_stream: MakeStream,
     make_operator: MakeOperator,
     refuses_nothing: Compatible,
 ) -> None:
-    pipeline = PipelineSpec(
-        "any",
-        streams=tuple(make_stream(f"s{number}", "x") for number in range(8)),
-        operators=tuple(
-            make_operator(
-                f"o{to}",
-                [f"s{one}" for one in sorted(sources)],
-                [f"s{to}"],
-                links={(f"s{to}", "x"): [(f"s{one}", "x") for one in sorted(sources)]},
-            )
-            for sources, to in shape
-        ),
-    )
-    path = tmp_path_factory.mktemp("any") / "catalog.db"
-    shutil.copy(empty, path)
-    with Catalog(f"sqlite:///{path}") as catalog:
-        catalog.register(pipeline, compatible=refuses_nothing)
-        for start in range(8):
-            above = reached(start, {to: sources for sources, to in shape})
-            graph = catalog.lineage(f"s{start}")
-            assert graph.names() == sorted(f"s{one}" for one in above - {start})
-            fields = catalog.lineage(f"s{start}", field="x")
-            assert fields.names("field") == sorted(f"s{one}.x" for one in above - {start})
+    @settings(max_examples=databases.examples, deadline=None)
+    @given(shape=SHAPES)
+    def is_walked(shape: Shape) -> None:
+        pipeline = PipelineSpec(
+            "any",
+            streams=tuple(make_stream(f"s{number}", "x") for number in range(8)),
+            operators=tuple(
+                make_operator(
+                    f"o{to}",
+                    [f"s{one}" for one in sorted(sources)],
+                    [f"s{to}"],
+                    links={(f"s{to}", "x"): [(f"s{one}", "x") for one in sorted(sources)]},
+                )
+                for sources, to in shape
+            ),
+        )
+        url = databases.create(empty)
+        with Catalog(url) as catalog:
+            catalog.register(pipeline, compatible=refuses_nothing)
+            for start in range(8):
+                above = reached(start, {to: sources for sources, to in shape})
+                graph = catalog.lineage(f"s{start}")
+                assert graph.names() == sorted(f"s{one}" for one in above - {start})
+                fields = catalog.lineage(f"s{start}", field="x")
+                assert fields.names("field") == sorted(f"s{one}.x" for one in above - {start})
+        databases.drop(url)
+
+    is_walked()
 
 
 def reached(start: int, parents: dict[int, frozenset[int]]) -> set[int]:

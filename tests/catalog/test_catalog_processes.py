@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 import catalog as catalog_package
 from catalog import Catalog, CatalogBusy, CatalogError, PipelineSpec
+from tests.services.databases import Databases
 
 ROOT = Path(catalog_package.__file__).parent.parent
 
@@ -44,7 +44,7 @@ catalog.close()
 """
 
 
-def test_processes_register_side_by_side(url: str) -> None:
+def test_processes_register_side_by_side(url: str, anew: str) -> None:
     workers = [
         subprocess.Popen([sys.executable, "-c", WORK, url, str(number)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for number in range(4)
@@ -69,36 +69,35 @@ def test_processes_register_side_by_side(url: str) -> None:
         )
         assert catalog.run("r").rows_in == {"shared.in": 4}
         assert catalog.entities()[0].synonyms == ("word0", "word1", "word2", "word3")
-        with Catalog(url.replace("catalog.db", "anew.db")) as anew:
-            anew.apply_changes(change for _, change in catalog.outbox(1000))
-            assert anew.dump()["stream"] == catalog.dump()["stream"]
+        with Catalog(anew) as other:
+            other.apply_changes(change for _, change in catalog.outbox(1000))
+            assert other.dump()["stream"] == catalog.dump()["stream"]
 
 
-def test_waiting_too_long_is_an_error_that_says_so(url: str, tmp_path: Path) -> None:
-    with Catalog(url, patience=0.1) as catalog:
-        holder = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(CatalogBusy, match=r"more than 0\.1 s; nothing was changed.*Try again"):
-            catalog.register(PipelineSpec("p"), compatible=lambda old, new: [])
-        assert catalog.pipelines() == []
-        holder.execute("ROLLBACK")
-        holder.close()
+def test_waiting_too_long_is_an_error_that_says_so(databases: Databases, anew: str) -> None:
+    with Catalog(anew, patience=0.1) as catalog:
+        with databases.holding(anew):
+            with pytest.raises(CatalogBusy, match=r"more than 0\.1 s; nothing was changed.*Try again"):
+                catalog.register(PipelineSpec("p"), compatible=lambda old, new: [])
+            assert catalog.pipelines() == []
         catalog.register(PipelineSpec("p"), compatible=lambda old, new: [])
         assert [one.name for one in catalog.pipelines()] == ["p"]
 
 
 def test_a_full_disk_is_an_error_and_nothing_is_lost(
-    catalog: Catalog, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
+    tmp_path: Path, plant: PipelineSpec, refuses_nothing: Callable[[str, str], list[str]]
 ) -> None:
-    before = catalog.dump()
-    with catalog._database.writing() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1")
-    with pytest.raises(CatalogError, match=r"full.*disk is not full"):
-        catalog.register(plant, compatible=refuses_nothing)
-    assert catalog.dump() == before
-    with catalog._database.writing() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
-    assert catalog.register(plant, compatible=refuses_nothing).changed
+    # Of SQLite alone: PostgreSQL's disk is not ours to fill.
+    with Catalog(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        before = catalog.dump()
+        with catalog._database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(CatalogError, match=r"full.*disk is not full"):
+            catalog.register(plant, compatible=refuses_nothing)
+        assert catalog.dump() == before
+        with catalog._database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+        assert catalog.register(plant, compatible=refuses_nothing).changed
 
 
 def test_threads_may_share_a_catalog(

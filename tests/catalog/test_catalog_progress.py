@@ -74,8 +74,8 @@ def test_each_partition_and_topic_has_its_own_position(registered: Catalog) -> N
     assert registered.progress_position("another") == {}
 
 
-def test_one_call_or_many_give_the_same(registered: Catalog, tmp_path: Any, plant: PipelineSpec) -> None:
-    with Catalog(f"sqlite:///{tmp_path}/other.db") as other:
+def test_one_call_or_many_give_the_same(registered: Catalog, anew: str, plant: PipelineSpec) -> None:
+    with Catalog(anew) as other:
         other.apply_changes(change for _, change in registered.outbox(100))
         other.apply_progress(TOPIC, rows(*range(20)))
         for number in range(20):
@@ -178,7 +178,7 @@ def test_observed_lineage_ends_with_its_declaration(
 def test_observed_lineage_is_the_same_whatever_comes_first(
     catalog: Catalog,
     clock: Any,
-    tmp_path: Any,
+    anew: str,
     plant: PipelineSpec,
     make_operator: Callable[..., OperatorSpec],
     refuses_nothing: Compatible,
@@ -188,7 +188,7 @@ def test_observed_lineage_is_the_same_whatever_comes_first(
     clock.time = 6_000_000
     catalog.register(newer(plant, make_operator), compatible=refuses_nothing)
     catalog.apply_progress(TOPIC, [(0, 1, row(1, at=7_000_000)), (0, 2, row(2, at=7_000_001, version="2"))])
-    with Catalog(f"sqlite:///{tmp_path}/other.db") as other:
+    with Catalog(anew) as other:
         other.apply_changes(change for _, change in catalog.outbox(100))
         other.apply_progress(TOPIC, [(0, 0, row(0)), (0, 1, row(1, at=7_000_000))])
         other.apply_progress(TOPIC, [(0, 2, row(2, at=7_000_001, version="2"))])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from catalog import Catalog
 from tests.headwater.plant import Plant
+from tests.services.databases import Databases
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,30 @@ def plant(ran_plant: Path, tmp_path: Path) -> Plant:
     """The starter, registered, published to and run."""
     shutil.copytree(ran_plant, tmp_path / "plant")
     return Plant(tmp_path / "plant")
+
+
+@pytest.fixture(scope="session")
+def ran_catalog(databases: Databases, ran_plant: Path) -> Iterator[str]:
+    """The catalog of the starter that ran, to copy."""
+    made = databases.create()
+    with Catalog(made) as copy, Catalog(f"sqlite:///{ran_plant / '.headwater' / 'catalog.db'}") as original:
+        assert copy.adopt(original)
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def plant_on(databases: Databases, ran_catalog: str, ran_plant: Path, tmp_path: Path) -> Iterator[Plant]:
+    """The starter that ran, with its catalog in every kind of database: `headwater.toml` says where."""
+    shutil.copytree(ran_plant, tmp_path / "plant")
+    plant = Plant(tmp_path / "plant")
+    url = databases.create(ran_catalog)
+    for file in (plant.folder / ".headwater").glob("catalog.db*"):
+        file.unlink()
+    with (plant.folder / "headwater.toml").open("a") as settings:
+        settings.write(f'catalog = "{url}"\n')
+    yield plant
+    databases.drop(url)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.headwater.plant import Plant
 
 STREAMS = [
@@ -12,6 +14,11 @@ STREAMS = [
     "plant.valid",
     "plant.valid.quarantine",
 ]
+
+
+@pytest.fixture
+def plant(plant_on: Plant) -> Plant:
+    return plant_on
 
 
 def test_streams_lists_what_is_registered(plant: Plant) -> None:

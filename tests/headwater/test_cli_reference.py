@@ -18,6 +18,7 @@ import typer
 
 from catalog.errors import HeadwaterError
 from headwater.cli import app, session
+from streams.log import EmbeddedLog, Topic
 from tests.headwater.plant import Plant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ def test_the_commands_are_those_of_this_release() -> None:
         "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "labels",
         "lineage", "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
-        "catalog rebuild", "models list", "models show", "models promote", "models rollback", "models card",
+        "observe", "catalog rebuild", "models list", "models show", "models promote", "models rollback", "models card",
     }  # fmt: skip
 
 
@@ -132,6 +133,12 @@ def test_the_examples_work(plant: Plant, name: str) -> None:
     if name.startswith("models "):
         shutil.copy(ROOT / "tests" / "headwater" / "learning.py", plant.folder)
         plant("run", "learning.py", "--until", "caught-up")
+    if name == "register":
+        with EmbeddedLog(plant.folder / ".headwater" / "log.db") as log:
+            log.create([Topic("web.clicks", 1)])
+            writer = log.writer("others")
+            writer.append("web.clicks", 0, [None], [b'{"page": "/", "ms": 12}'], ())
+            writer.commit()
     if name == "labels":
         (plant.folder / "weather.py").write_text(WEATHER)
         plant("run", "weather.py", "--until", "caught-up")

@@ -21,11 +21,13 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def hub_in(folder: Path, empty_catalog: Path) -> Hub:
-    """A hub in a new folder, with a log that does not wait for the disk."""
+def hub_in(folder: Path, catalog: Path | str) -> Hub:
+    """A hub in a new folder, with a log that does not wait for the disk and a copy of the catalog in a file, or the one
+    at an address."""
     folder.mkdir()
-    shutil.copy(empty_catalog, folder / "catalog.db")
-    hub = Hub(Config(folder, f"embedded://{folder / 'log.db'}", f"sqlite:///{folder / 'catalog.db'}", "python"))
+    if isinstance(catalog, Path):
+        catalog = f"sqlite:///{shutil.copy(catalog, folder / 'catalog.db')}"
+    hub = Hub(Config(folder, f"embedded://{folder / 'log.db'}", catalog, "python"))
     hub.log.close()
     hub.log = EmbeddedLog(folder / "log.db", synchronous="normal")
     return hub

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ import pytest
 from catalog import Catalog, CatalogError, DatasetSpec
 from headwater import Config, Hub, Pipeline
 from tests.lineage.compare import difference
+from tests.lineage.conftest import hub_in
 from tests.lineage.rows import ROWS, source_rows, table
+from tests.services.databases import Databases
 
 
 def pipeline() -> Pipeline:
@@ -24,6 +28,28 @@ def pipeline() -> Pipeline:
     s = p.stream("s", ROWS, key="key", time="at", entities={"key": "sensor"})
     p.filter(s, lambda rows: np.asarray(rows["n"]) % 2 == 0, reads=["n"], to="even")
     return p
+
+
+@pytest.fixture(scope="session")
+def empty(databases: Databases) -> Iterator[str]:
+    """A catalog with nothing in it, to copy."""
+    made = databases.create()
+    Catalog(made).close()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def make_hub(tmp_path: Path, databases: Databases, empty: str) -> Iterator[Callable[[], Hub]]:
+    """Each call gives a hub in a folder of its own, its catalog on any kind of database."""
+    with ExitStack() as stack:
+
+        def make() -> Hub:
+            url = databases.create(empty)
+            stack.callback(databases.drop, url)
+            return stack.enter_context(hub_in(tmp_path / uuid4().hex, url))
+
+        yield make
 
 
 @pytest.fixture
@@ -65,12 +91,10 @@ def test_a_rebuilt_catalog_goes_on(hub: Hub) -> None:
     assert hub.stream("q.later").name == "q.later"
 
 
-def test_a_lost_catalog_comes_back(hub: Hub, empty_catalog: Path) -> None:
+def test_a_lost_catalog_comes_back(hub: Hub, make_hub: Callable[[], Hub]) -> None:
     before = hub.catalog.dump()
-    config = Config(
-        hub.config.workspace, hub.config.log, f"sqlite:///{hub.config.workspace / 'another.db'}", hub.config.service
-    )
-    with Hub(config) as other:
+    empty = make_hub().config.catalog
+    with Hub(Config(hub.config.workspace, hub.config.log, empty, hub.config.service)) as other:
         with pytest.raises(CatalogError, match="old copy or another log's catalog"):
             other.register(Pipeline("empty"))
         other.rebuild()
@@ -103,7 +127,7 @@ import sys
 from pathlib import Path
 from headwater import Config, Hub
 folder = Path(sys.argv[1])
-with Hub(Config(folder, f"embedded://{folder / 'log.db'}", f"sqlite:///{folder / 'catalog.db'}", "python")) as hub:
+with Hub(Config(folder, f"embedded://{folder / 'log.db'}", sys.argv[2], "python")) as hub:
     print("ready", flush=True)
     while True:
         hub.rebuild()
@@ -116,7 +140,7 @@ def test_a_rebuild_that_is_killed_leaves_a_whole_catalog(hub: Hub) -> None:
     folder = hub.config.workspace
     for attempt in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", REBUILD, str(folder)],
+            [sys.executable, "-c", REBUILD, str(folder), hub.config.catalog],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.getcwd()},

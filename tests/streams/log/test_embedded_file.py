@@ -243,11 +243,6 @@ def test_a_log_is_opened_by_path_or_url(path: Path) -> None:
         log.close()
 
 
-def test_a_kafka_url_says_what_is_missing() -> None:
-    with pytest.raises(LogError, match="extra `kafka`"):
-        open_log("kafka://localhost:9092")
-
-
 def test_an_unknown_url_is_refused() -> None:
     with pytest.raises(LogError, match="pulsar"):
         open_log("pulsar://localhost")

@@ -251,6 +251,70 @@ def test_last_gives_the_newest_messages_in_order(log: Log) -> None:
     assert list(log.last("t", 0, 9).values) == [b"a", b"b", b"c"]
 
 
+def test_ends_are_told_in_the_order_asked_for(log: Log) -> None:
+    log.create([Topic("a", 2), Topic("b", 1)])
+    put(log, "a", 1, b"1", b"2")
+    put(log, "b", 0, b"3")
+    (_, first), (_, second) = log.bounds("a")
+    ((_, other),) = log.bounds("b")
+    assert log.ends([("b", 0), ("a", 1), ("a", 0), ("a", 1)]) == (other, second, first, second)
+    assert log.ends([]) == ()
+
+
+def test_ends_grow_with_commits_alone(log: Log, open_again: Open) -> None:
+    log.create([Topic("t", 2)])
+    places = [("t", 0), ("t", 1)]
+    with_nothing = log.ends(places)
+    writer = log.writer("w/0")
+    writer.append("t", 1, [None], [b"x"], ())
+    writer.flush()
+    assert open_again().ends(places) == with_nothing
+    writer.commit()
+    one, other = log.ends(places)
+    assert (one, other > with_nothing[1]) == (with_nothing[0], True)
+    writer.append("t", 1, [None], [b"y"], ())
+    writer.commit()
+    assert log.ends(places)[1] > other
+
+
+def test_ends_show_what_another_handle_committed_before_the_version_was_asked_for(log: Log, open_again: Open) -> None:
+    log.create([Topic("t", 1)])
+    here, there = log.writer("here/0"), open_again()
+    ((_, before),) = log.bounds("t")
+    for number in range(20):
+        assert log.ends([("t", 0)]) == (before,)
+        put(there, "t", 0, str(number).encode(), task="there/0")
+        log.version()
+        (after,) = log.ends([("t", 0)])
+        assert after > before
+        assert len(log.read("t", 0, before)) == 1
+        before = after
+    here.close()
+
+
+def test_who_sees_an_end_reads_up_to_it(log: Log, open_again: Open) -> None:
+    log.create([Topic("t", 1)])
+    other = open_again()
+    at = 0
+    for number in range(20):
+        put(other, "t", 0, str(number).encode(), task="other/0")
+        while log.ends([("t", 0)])[0] <= at:
+            assert len(log.read("t", 0, at)) == 0
+        fetched = log.read("t", 0, at)
+        assert fetched.values == (str(number).encode(),)
+        at = max(fetched.next, log.ends([("t", 0)])[0])
+
+
+def test_a_version_changes_with_a_commit_to_where_only_ends_were_asked_for(log: Log, open_again: Open) -> None:
+    log.create([Topic("t", 1), Topic("u", 1)])
+    other = open_again()
+    log.ends([("t", 0)])
+    log.read("u", 0, 0)
+    version = log.version()
+    put(other, "t", 0, b"x")
+    assert log.version() != version
+
+
 def test_one_commit_covers_many_topics(log: Log, open_again: Open) -> None:
     log.create([Topic("a", 2), Topic("b", 1)])
     writer = log.writer("task/0")
@@ -340,6 +404,8 @@ def test_a_partition_that_is_not_there_is_refused(log: Log, partition: int) -> N
         log.read("t", partition, 0)
     with pytest.raises(UnknownTopic):
         log.last("t", partition)
+    with pytest.raises(UnknownTopic):
+        log.ends([("t", 0), ("t", partition)])
 
 
 def test_a_topic_that_is_not_there_is_refused_by_name(log: Log) -> None:
@@ -347,6 +413,7 @@ def test_a_topic_that_is_not_there_is_refused_by_name(log: Log) -> None:
         lambda: log.bounds("missing"),
         lambda: log.read("missing", 0, 0),
         lambda: log.last("missing", 0),
+        lambda: log.ends([("missing", 0)]),
         lambda: log.writer("task/0").append("missing", 0, [None], [b"x"], ()),
     ):
         with pytest.raises(UnknownTopic, match="missing"):

@@ -1,0 +1,281 @@
+"""The writer of a Kafka log: one transactional id a task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import sleep
+from typing import Final, NamedTuple, Protocol
+
+from streams.log.kafka.topics import Topics
+from streams.log.kafka.wire import Place, Wire
+from streams.log.protocol import Fenced, LogError, Placed
+from streams.message import Headers
+
+#: Appends are sent to the broker when so many bytes wait.
+SENT_AT_ONCE: Final = 8 << 20
+
+
+class Transactions(Protocol):
+    """What a client does for one transactional id."""
+
+    transactional_id: str
+
+    def begin(self) -> None: ...
+
+    def send(
+        self,
+        place: Place,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers] | Headers,
+    ) -> None: ...
+
+    def flush(self) -> list[tuple[int, int] | None]: ...
+
+    def commit(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Append(NamedTuple):
+    topic: str
+    place: Place
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Headers | Sequence[Headers]
+
+
+class KafkaWriter:
+    """The one owner of a task's writes; `Writer` in streams/log/protocol.py is its contract. Appends wait in memory
+    until `flush` or `commit`, or until they are many: while a transaction is open, readers of its partitions wait.
+
+    `committed` is called after each commit.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        producer: Transactions,
+        topics: Topics,
+        wire: Wire,
+        committed: Callable[[], None],
+    ) -> None:
+        self.task = task
+        self._producer = producer
+        self._topics = topics
+        self._wire = wire
+        self._committed = committed
+        self._pid = os.getpid()
+        self._open = False
+        self._fenced = False
+        self._replaced = False
+        self._broken = False
+        self._closed = False
+        self._waiting: list[_Append] = []
+        self._bytes = 0
+        self._sent: list[_Append] = []
+        self._ends: dict[Place, int] = {}
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Headers | Sequence[Headers],
+    ) -> None:
+        """Add messages to the open transaction (the first append opens one). `headers` is one tuple for all messages
+        or a list with one a message. UnknownTopic; LogError if the lengths differ, if a compact topic's message has no
+        key, or for what is not bytes."""
+        self._check()
+        settings = self._topics.get(topic, partition)
+        _refuse_unfit(topic, partition, keys, values, headers)
+        if settings.compact and None in keys:
+            raise LogError("A message of a compact topic has no key", where=topic, fix="Give every message a key.")
+        place = Place(self._topics.name(topic), partition)
+        each = headers if isinstance(headers, tuple) else list(headers)
+        self._waiting.append(_Append(topic, place, list(keys), list(values), each))
+        self._bytes += sum(map(len, filter(None, values)))
+        if self._bytes >= SENT_AT_ONCE and not self._replaced:
+            self._send()
+
+    def flush(self) -> list[Placed]:
+        """Fix the offsets of all appends since the last flush of this transaction, one entry an append, in order.
+        Messages of other writers may lie between the first and the last of an append. Raises Fenced, LogBusy or
+        LogError; the transaction is then gone."""
+        self._check()
+        if self._replaced and self._waiting:
+            self._fenced = True
+            raise self._fencing()
+        if self._waiting:
+            self._send()
+        sent, self._sent = self._sent, []
+        if not sent:
+            return []
+        with self._ending_on_error():
+            spans = self._producer.flush()
+        placed = []
+        for one, span in zip(sent, spans, strict=True):
+            place = one.place
+            if span is None:
+                first = self._ends[place] if place in self._ends else self._wire.ends([place])[place]
+                placed.append(Placed(one.topic, place.partition, first, first - 1))
+            else:
+                placed.append(Placed(one.topic, place.partition, *span))
+                self._ends[place] = span[1] + 1
+        return placed
+
+    def commit(self) -> None:
+        """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogError; then nothing of it
+        is visible. Without an append since the last commit it does nothing."""
+        self._check()
+        self.flush()
+        if not self._open:
+            return
+        if self._replaced:
+            self._fenced = True
+            raise self._fencing()
+        with self._ending_on_error():
+            self._producer.commit()
+        self._open = False
+        ends, self._ends = self._ends, {}
+        wait_until_seen(self._wire, ends, self._producer.transactional_id)
+        self._committed()
+
+    def abort(self) -> None:
+        """Drop the open transaction, if any."""
+        self._waiting = []
+        self._bytes = 0
+        self._sent = []
+        self._ends = {}
+        if (
+            self._open
+            and not (self._fenced or self._replaced or self._broken or self._closed)
+            and self._pid == os.getpid()
+        ):
+            self._open = False
+            try:
+                self._producer.abort()
+            except LogError as error:
+                # What was to be dropped is dropped all the same: by the next owner, or by its time-out.
+                self._fail(error)
+
+    def close(self) -> None:
+        """Abort, and give the task up."""
+        if not self._closed:
+            self.abort()
+            self._closed = True
+            if self._pid == os.getpid():
+                self._producer.close()
+
+    def replace(self) -> None:
+        """A newer writer of the task was opened in this process: be fenced at the next flush, unasked."""
+        if not self._closed:
+            self._replaced = True
+            self._producer.close()
+
+    def __enter__(self) -> KafkaWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._bytes = 0
+        with self._ending_on_error():
+            if not self._open:
+                self._producer.begin()
+                self._open = True
+            for one in waiting:
+                self._producer.send(one.place, one.keys, one.values, one.headers)
+        self._sent += waiting
+
+    def _check(self) -> None:
+        if self._fenced:
+            raise self._fencing()
+        if self._closed or self._broken:
+            raise LogError(
+                "The writer was closed" if self._closed else "The writer met an error that it cannot go on after",
+                where=self.task,
+                fix="Open a new one.",
+            )
+        if self._pid != os.getpid():
+            raise LogError(
+                f"The writer belongs to process {self._pid}, of which this one is a fork",
+                where=self.task,
+                fix="Open a writer in the process that writes.",
+            )
+
+    def _fencing(self) -> Fenced:
+        return Fenced(
+            "A newer owner of the task exists, or its transaction ran out of time; nothing was written",
+            where=self.task,
+            fix="Stop this task; its owner goes on from the last commit. If there is no other, a step or the broker "
+            "takes longer than transaction_timeout in the log's address.",
+        )
+
+    def _fail(self, error: LogError) -> None:
+        self._fenced |= isinstance(error, Fenced)
+        self._broken = True
+        self._open = False
+        self._producer.close()
+
+    @contextmanager
+    def _ending_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Fenced as error:
+            self._fail(error)
+            raise self._fencing() from error
+        except LogError as error:
+            self._fail(error)
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+
+def wait_until_seen(wire: Wire, ends: dict[Place, int], transactional_id: str) -> None:
+    """A commit is certain before its markers are in all partitions. Wait until they are there, and what was written
+    before these ends is seen by readers of what is committed. Behind an older transaction of another writer that
+    is still open it stays hidden: that is not waited for."""
+    tries = 0
+    while True:
+        seen = wire.ends(ends)
+        if all(seen[place] >= end for place, end in ends.items()):
+            return
+        tries += 1
+        if tries % 8 == 0:
+            told = wire.patiently(
+                lambda: wire.admin.describe_transactions([transactional_id]), doing="asking for a transaction"
+            )
+            if not any(one.state.value.startswith("Prepare") for one in told.values()):
+                return
+        sleep(0.0005 * tries)
+
+
+def _refuse_unfit(
+    topic: str,
+    partition: int,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    headers: Headers | Sequence[Headers],
+) -> None:
+    count = len(values)
+    one_for_all = isinstance(headers, tuple)
+    if len(keys) != count or not (one_for_all or len(headers) == count):
+        raise LogError(
+            f"{len(keys)} keys, {count} values and {1 if one_for_all else len(headers)} headers do not go together",
+            where=f"{topic} {partition}",
+            fix="Give one key and one value a message, and headers once or one a message.",
+        )
+    if not set(map(type, keys)) | set(map(type, values)) <= {bytes, type(None)}:
+        raise LogError("A key or value is not bytes", where=topic, fix="Encode it before it is appended.")
+    each = {headers} if isinstance(headers, tuple) else set(headers)
+    if not all(name.isascii() and type(value) is bytes for one in each for name, value in one):
+        raise LogError("A header cannot be written", where=topic, fix="Give ASCII names and bytes as values.")

@@ -1,0 +1,38 @@
+"""What the tests on Kafka share: a log of their own on the session's broker, and a broker that may be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from streams.log import Log, open_log
+from tests.kafka_broker import Broker, CannotStart
+
+
+@pytest.fixture
+def kafka_url(kafka_address: str) -> str:
+    """A log of its own on a broker that others use too."""
+    return f"kafka://{kafka_address}?prefix=test-{uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def kafka_log(kafka_url: str) -> Iterator[Log]:
+    log = open_log(kafka_url)
+    yield log
+    log.close()
+
+
+@pytest.fixture(scope="session")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that tests may stop, kill and start again; they leave it running."""
+    try:
+        broker = Broker(tmp_path_factory.mktemp("own-broker"))
+        broker.start()
+    except CannotStart as reason:
+        pytest.skip(f"No Kafka to stop and start: {reason}.")
+    try:
+        yield broker
+    finally:
+        broker.stop()
