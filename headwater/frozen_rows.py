@@ -20,7 +20,7 @@ from streams.condition import Condition
 from streams.keys import key_bytes
 from streams.log.protocol import Log
 from streams.message import PRODUCER, SCHEMA, header, unpack_int
-from streams.parents import Addresses
+from streams.parents import Addresses, constant
 from streams.read import Arrived, PartitionReader
 from streams.schema import Schema
 from streams.stream import Stream
@@ -210,5 +210,5 @@ def read_copy(path: Path, stream: str, columns: Iterable[str]) -> Iterator[Piece
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
             where: list[Any] = [batch.column(name).to_numpy() for name in _ADDRESS]
-            none = np.broadcast_to(np.int64(0), batch.num_rows)
+            none = constant(0, batch.num_rows, np.int64)
             yield Piece(batch.select(names), Addresses(stream, *where), none)

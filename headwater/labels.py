@@ -34,8 +34,8 @@ _BINS = 10
 class FunctionAnalysis:
     """One labelling function. `votes_for` are the classes that it voted for. Shares of all rows: `coverage` (it votes),
     `overlaps` (another votes too), `conflicts` (another votes otherwise). `accuracy` is what the label model
-    estimates of its last rows, with its standard error; `correct`, `incorrect` and `true_accuracy` are against the
-    truth."""
+    estimates of its last rows, with its standard error, None where it cannot tell; `correct`, `incorrect` and
+    `true_accuracy` are against the truth."""
 
     name: str
     votes_for: tuple[str, ...]
@@ -103,14 +103,12 @@ class LabelAnalysis:
         for one in self.functions:
             known = f", accuracy {one.accuracy:.3f} ± {one.error:.3f}" if one.accuracy is not None else ""
             true = f", {one.true_accuracy:.3f} by the truth" if one.true_accuracy is not None else ""
-            lines.append(
-                f"  {one.name}: coverage {one.coverage:.3f}, overlaps {one.overlaps:.3f}, "
-                f"conflicts {one.conflicts:.3f}{known}{true}"
-            )
+            shares = f"coverage {one.coverage:.3f}, overlaps {one.overlaps:.3f}, conflicts {one.conflicts:.3f}"
+            lines.append(f"  {one.name}: {shares}{known}{true}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        tables = "".join(_html(some) for some in (self.functions, self.classes))
+        tables = _html(self.functions) + _html(self.classes)
         return f"<b>{html.escape(self.stream)}</b><p>{self.summary()}</p>{tables}"
 
 
@@ -364,11 +362,14 @@ def _classes(
 
 
 def _last_model(connection: Connection, declared: _Declared) -> Mapping[str, Any] | None:
+    """The newest model's row; without accuracies if it can tell none: those are estimated alike for all functions."""
     if declared.model is None:
         return None
-    last = None
-    for batch in _batches(connection, declared.model, ["version", "prior", "accuracy", "error"]):
+    last: dict[str, Any] | None = None
+    for batch in _batches(connection, declared.model, ["version", "prior", "accuracy", "error", "silence"]):
         last = batch.slice(batch.num_rows - 1).to_pylist()[0]
+    if last is not None and not any(last["silence"]) and len(set(last["accuracy"])) == 1:
+        last["accuracy"] = last["error"] = [None] * len(last["accuracy"])
     return last
 
 

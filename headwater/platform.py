@@ -110,7 +110,7 @@ def _milliseconds(topic: Topic) -> int | None:
 
 def create_topics(log: Log, streams: Iterable[Stream]) -> None:
     """Make the topics that do not exist. TopicMismatch, and nothing made, if one exists otherwise. The topic of an
-    adopted stream is left as it is, and has to have the partitions that the stream says;"""
+    adopted stream is left as it is, and has to have the partitions that the stream says."""
     wanted = list(streams)
     there = {topic.name: topic for topic in log.topics()} if any(stream.adopted for stream in wanted) else {}
     for stream in wanted:

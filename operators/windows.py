@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from catalog.errors import HeadwaterError
 from operators.execution.state import State
-from operators.join.late import bound_of
-from operators.operator import Batch
+from operators.join.late import Late, bound_of
+from operators.operator import Batch, Output
 from streams.duration import Duration, parse_duration
 from streams.message import BEGINNING, END
 from streams.parents import OffsetRange, Ranges
@@ -67,6 +67,11 @@ class Windows:
         """Which rows of a batch came after their window was closed, or have no event time; None if none did."""
         late = (self.of_times(batch.times) < self.first_open(batch.clock)) | (batch.times == BEGINNING)
         return late if late.any() else None
+
+    def in_time(self, batch: Batch, side: Late) -> tuple[list[Output], Batch]:
+        """A batch without the rows that came too late, and the output that carries those to the side."""
+        late = self.late(batch)
+        return ([], batch) if late is None else ([side.output(batch, late)], without(batch, late))
 
     def end(self, window: int) -> int:
         """The end of a window: the event time at which everything about it is known."""

@@ -60,6 +60,17 @@ class Addresses:
             constant(0, len(at), np.int32),
         )
 
+    @classmethod
+    def of_row(cls, stream: str, place: tuple[int, int, int] | None, count: int) -> Addresses:
+        """One row's (partition, offset, row), `count` times; None for "no parent"."""
+        partition, offset, row = place or (NO_PARENT, NO_PARENT, NO_PARENT)
+        return cls(
+            stream,
+            constant(partition, count, np.int32),
+            constant(offset, count, np.int64),
+            constant(row, count, np.int32),
+        )
+
     def __len__(self) -> int:
         return len(self.offset)
 
@@ -90,7 +101,7 @@ class Addresses:
 
 def _taken(values: IntArray, indices: IntArray) -> IntArray:
     """A column that repeats one value stays one value."""
-    return values[indices] if values.strides[0] else np.broadcast_to(values[0], len(indices))
+    return values[indices] if values.strides[0] else constant(values[0], len(indices), values.dtype.type)
 
 
 def joined(parts: Sequence[Addresses]) -> Addresses:

@@ -30,7 +30,7 @@ from streams.message import (
     unpack_int,
 )
 from streams.message import header as header_of
-from streams.parents import Addresses
+from streams.parents import Addresses, constant
 from streams.schema import Schema, SchemaError
 from streams.stream import Stream
 
@@ -85,7 +85,7 @@ def event_times(rows: pa.RecordBatch, time: str | None) -> Times:
     """Event times in microseconds since 1970, shape (n,); BEGINNING where the stream has no event time or the
     row's is null."""
     if time is None:
-        return np.broadcast_to(np.int64(BEGINNING), rows.num_rows)
+        return constant(BEGINNING, rows.num_rows, np.int64)
     column = rows.column(rows.schema.get_field_index(time))
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us"))

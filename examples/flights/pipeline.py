@@ -14,10 +14,10 @@ from examples.flights import data, features, learning
 
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
-#: Rows in one batch of a source, about a day: a model can only take effect between two batches.
-FLIGHTS_AT_ONCE: Final = 1_000
-#: A day of weather at three airports.
-HOURS_AT_ONCE: Final = 72
+#: Rows in one batch of a source, about four days.
+FLIGHTS_AT_ONCE: Final = 4_000
+#: Four days of weather at three airports.
+HOURS_AT_ONCE: Final = 288
 
 
 def build(rows: int | None = None) -> hw.Pipeline:

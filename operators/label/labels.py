@@ -27,7 +27,7 @@ from operators.label.votes import PATTERN, Votes
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
 from streams.message import BEGINNING, END
-from streams.parents import NO_PARENT, Addresses, joined
+from streams.parents import Addresses, joined
 from streams.schema import Schema
 from streams.stream import Stream
 
@@ -219,13 +219,7 @@ class Labels:
     def _brought(self, model: _Model | None, count: int) -> Addresses:
         """Where the model of each row lies."""
         assert self._model is not None
-        partition, offset, row = (NO_PARENT, NO_PARENT, NO_PARENT) if model is None else model.where
-        return Addresses(
-            self._model.name,
-            np.broadcast_to(np.int32(partition), count),
-            np.broadcast_to(np.int64(offset), count),
-            np.broadcast_to(np.int32(row), count),
-        )
+        return Addresses.of_row(self._model.name, None if model is None else model.where, count)
 
     def _stream(self) -> Stream:
         source = self._votes.output

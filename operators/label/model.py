@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from operators.alarms import alarm_rows, alarm_stream, alarms_derive
 from operators.execution.state import State
+from operators.join.rows import kept
 from operators.label.estimate import Estimate, estimate
 from operators.label.model_stream import Described, model_rows, model_stream
 from operators.label.pattern import Counted, Floats
@@ -142,17 +143,7 @@ class LabelModel:
         known = state.table(_WAITING)
         parts = [] if known is None else known.to_batches()
         if batch.rows.num_rows:
-            places = batch.addresses
-            columns = [
-                pa.array(np.ascontiguousarray(values, dtype=kind))
-                for values, kind in (
-                    (batch.times, np.int64),
-                    (places.partition, np.int32),
-                    (places.offset, np.int64),
-                    (places.row, np.int32),
-                )
-            ]
-            parts.append(pa.RecordBatch.from_arrays([*columns, batch.rows.column(PATTERN)], schema=self._waiting))
+            parts.append(kept(batch, self._waiting))
         if not parts:
             return None
         whole = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]

@@ -23,7 +23,7 @@ from operators.monitor.segments import KnownSegments
 from operators.monitor.stream import Measurement, metric_rows, monitor_derives, monitor_stream
 from operators.operator import Batch, Derived, Input, Output
 from operators.versions import version_of
-from operators.windows import OpenWindows, Windows, holds_until, without
+from operators.windows import OpenWindows, Windows, holds_until
 from streams.parents import OffsetRange, Ranges
 from streams.stream import Stream
 
@@ -91,10 +91,8 @@ class MonitorOperator:
         yield from self._close(state, self._windows.first_open(batch.clock), is_tick=batch.is_tick)
         if not batch.rows.num_rows:
             return
-        late = self._windows.late(batch)
-        if late is not None:
-            yield self._late.output(batch, late)
-            batch = without(batch, late)
+        late, batch = self._windows.in_time(batch, self._late)
+        yield from late
         if batch.rows.num_rows:
             self._take(batch, state)
 

@@ -18,15 +18,16 @@ from operators.execution.together import Step, as_one, cut_into
 from operators.join.held import MANY, Held
 from operators.join.rows import addresses_of, kept, kept_schema, own_columns, times_of
 from operators.join.together import Waiting, bounds_if_in_time, by_input, cut_by_time, one_by_one, releases
+from operators.model.columns import digest_of
 from operators.model.learner import Class
 from operators.model.stream import MODEL_SCHEMA
 from operators.operator import Batch, Derived, Input, Output
 from operators.predict.inbox import Inbox, Refused
 from operators.predict.models import InForce, Loaded, Loading
-from operators.predict.scores import Scores, digests
+from operators.predict.scores import Scores
 from operators.versions import version_of
 from streams.message import BEGINNING, END
-from streams.parents import NO_PARENT, Addresses, joined
+from streams.parents import Addresses, joined
 from streams.stream import Stream
 
 
@@ -267,7 +268,7 @@ class Predict:
         columns: dict[str, Any] = {name: own.column(name) for name in own.schema.names}
         columns["model"] = pa.repeat(self._declared.model.name, rows.num_rows)
         columns |= {name: pa.concat_arrays([one[name] for one in made]) for name in made[0]}
-        columns["features_digest"] = digests(own, self._declared.features, self._declared.kinds)
+        columns["features_digest"] = digest_of(own, self._declared.features, self._declared.kinds)
         schema = self._streams.scores.schema.arrow
         batch = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
         addresses = addresses_of(rows, self._declared.source.name)
@@ -303,13 +304,8 @@ class Predict:
 
     def _brought(self, model: Loaded | None, rows: int) -> Addresses:
         """The row of the model stream that a prediction descends from."""
-        partition, offset, row = (NO_PARENT,) * 3 if model is None else model.address[1:]
-        return Addresses(
-            self._declared.model.name,
-            np.broadcast_to(np.int32(partition), rows),
-            np.broadcast_to(np.int64(offset), rows),
-            np.broadcast_to(np.int32(row), rows),
-        )
+        place = None if model is None else model.address[1:]
+        return Addresses.of_row(self._declared.model.name, place, rows)
 
 
 def _by_time(models: Any | None) -> Iterable[tuple[int, Any]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.model.columns import digest_of
 from operators.model.encoder import Doubt
 from operators.model.learner import Class
 from operators.predict.models import Loaded
@@ -92,11 +90,6 @@ class Scores:
             columns["probabilities"] = _lists(probabilities, broken)
         predicted = pa.array(list(self._classes)).take(pa.array(best, mask=broken))
         return {**columns, "predicted": predicted, **verdicts.columns()}
-
-
-def digests(rows: pa.RecordBatch, names: Sequence[str], kinds: Mapping[str, str]) -> pa.Array:
-    """One number for each row's features, to be compared with the one that training saw."""
-    return digest_of(rows, names, kinds)
 
 
 def _lists(probabilities: Any, broken: Bools) -> pa.Array:

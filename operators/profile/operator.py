@@ -20,7 +20,7 @@ from operators.profile.errors import CannotProfile
 from operators.profile.sketch import decode, encode
 from operators.profile.stream import profile_derives, profile_rows, profile_stream
 from operators.versions import version_of
-from operators.windows import OpenWindows, Windows, holds_until, without
+from operators.windows import OpenWindows, Windows, holds_until
 from streams.duration import Duration
 from streams.stream import Stream
 
@@ -99,10 +99,8 @@ class ProfileOperator:
         yield from self._close(state, self._windows.first_open(batch.clock))
         if not batch.rows.num_rows:
             return
-        late = self._windows.late(batch)
-        if late is not None:
-            yield self._late.output(batch, late)
-            batch = without(batch, late)
+        late, batch = self._windows.in_time(batch, self._late)
+        yield from late
         if batch.rows.num_rows:
             self._take(batch, state)
 

@@ -50,15 +50,6 @@ def url(databases: Databases) -> Iterator[str]:
     databases.drop(made)
 
 
-@pytest.fixture(scope="session")
-def empty(databases: Databases) -> Iterator[str]:
-    """A catalog with nothing in it: copying it is faster than migrating anew."""
-    made = databases.create()
-    Catalog(made).close()
-    yield made
-    databases.drop(made)
-
-
 @pytest.fixture
 def copied(databases: Databases) -> Iterator[Callable[[str], str]]:
     """Makes copies of a catalog, for this test only."""

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
+
 import headwater as hw
 from tests.faults.facts import Build, Facts, facts, rows_taken
 
@@ -119,6 +121,18 @@ class Job:
             return whom
         self._process.join()
         return whom if self._process.exitcode == -signal.SIGKILL else ""
+
+
+def check_kills(
+    wanted: Undisturbed, workspaces: Path, workers: int, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every stream, the states and the catalog have to be as if nothing had happened; says where the kills met it."""
+    rng = random.Random(f"{SEED} {workers}")
+    met, left = kill_and_go_on(wanted, workspaces, workers, max(1, KILLS // 3), rng)
+    for found in left:
+        assert wanted.facts.missed_by(found) == {}
+    with capsys.disabled():
+        print(f"\n{name}, {workers} workers: {met}: all streams, states and the catalog equal")
 
 
 def kill_and_go_on(

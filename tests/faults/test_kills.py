@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import KILLS, SEED, Undisturbed, kill_and_go_on
+from tests.faults.kills import Undisturbed, check_kills
 from tests.faults.loop_job import build
 
 
@@ -20,12 +19,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 def test_kills_leave_no_trace(
     undisturbed: Undisturbed, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng = random.Random(f"{SEED} {workers}")
-    met, left = kill_and_go_on(undisturbed, tmp_path, workers, max(1, KILLS // 3), rng)
-    for found in left:
-        assert undisturbed.facts.missed_by(found) == {}
-    with capsys.disabled():
-        print(f"\nloop job, {workers} workers: {met}: all streams, states and the catalog equal")
+    check_kills(undisturbed, tmp_path, workers, "loop job", capsys)
 
 
 def test_more_workers_make_no_difference(undisturbed: Undisturbed, tmp_path: Path) -> None:

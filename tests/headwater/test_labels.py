@@ -59,10 +59,8 @@ def test_coverage_overlaps_and_conflicts_are_counted(hub: hw.Hub) -> None:
     assert (one.name, one.votes_for) == ("says a", ("on time", "late"))
     assert (one.coverage, one.overlaps, one.conflicts) == pytest.approx((0.8, 0.6, 0.2))
     assert (other.coverage, other.overlaps, other.conflicts) == pytest.approx((0.7, 0.6, 0.2))
-    assert one.accuracy is not None
-    assert one.error is not None
-    assert 0.5 < one.accuracy < 1
-    assert one.true_accuracy is None
+    # Of two functions nobody can tell which is right.
+    assert (one.accuracy, one.error, one.true_accuracy) == (None, None, None)
     assert [one.name for one in found.classes] == ["on time", "late"]
     assert sum(one.labelled for one in found.classes) == 9
 
@@ -139,7 +137,7 @@ def test_the_command_shows_and_lists(workspace: Path) -> None:
     assert "air.labels" in air("labels").out
     rows = air("labels", "air.labels").table()
     assert rows[0] == {"function": "says a", "votes for": "on time, late", "coverage": "0.8"} | {
-        name: rows[0][name] for name in ("overlaps", "conflicts", "accuracy", "error")
+        name: rows[0][name] for name in ("overlaps", "conflicts")
     }
     given = ("--truth", "late", "--means", "true=late", "--means", "false=on time")
     told = air("labels", "air.labels", *given)

@@ -30,15 +30,6 @@ def pipeline() -> Pipeline:
     return p
 
 
-@pytest.fixture(scope="session")
-def empty(databases: Databases) -> Iterator[str]:
-    """A catalog with nothing in it, to copy."""
-    made = databases.create()
-    Catalog(made).close()
-    yield made
-    databases.drop(made)
-
-
 @pytest.fixture
 def make_hub(tmp_path: Path, databases: Databases, empty: str) -> Iterator[Callable[[], Hub]]:
     """Each call gives a hub in a folder of its own, its catalog on any kind of database."""
