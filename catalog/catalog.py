@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from catalog import datasets, glossary, lineage, operator_records, outbox, progress, register, runs, stream_records
 from catalog.adopt import adopt
 from catalog.changes import Change, record, replay
-from catalog.database import Database
+from catalog.database import REVISION, Database
 from catalog.difference import Difference
 from catalog.dump import dump
 from catalog.models import applied, edge
@@ -52,6 +52,11 @@ class Catalog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def revision(self) -> str:
+        """That of the newest migration of its tables."""
+        return REVISION
 
     # Registration
 

@@ -89,7 +89,7 @@ class Display:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.console = console
-        self.counts = {node.name: Counts(node) for node in plan.nodes.values()}
+        self.counts = {node.name: Counts(node) for node in plan.here()}
         self._pipeline = plan.name
         self._log = log
         self._clock = clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from headwater import platform
 from headwater.config import Config, ConfigError
 from headwater.display import Display
 from operators.engines.report import RunReport, Until
+from operators.execution.selection import select, workers_name
 from operators.pipeline import Pipeline
 from streams.log import without_secrets
 from streams.log.leases import owner_name
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from operators.engines.faust.tasks import Job
 
 Engine = Literal["embedded", "faust"]
+#: Where a worker's web server binds: address and port, no port for none.
+Web = tuple[str, int | None]
 
 
 class NoFaust(ConfigError):
@@ -43,12 +46,14 @@ def faust_app(
     max_wait: float | None = 5.0,
     on_gap: OnGap = "stop",
     web_port: int | None = 6066,
+    web_host: str = "0.0.0.0",
     session: float = 10.0,
+    only: Sequence[str] | None = None,
 ) -> App:
     """The Faust app of a pipeline, for `faust -A MODULE worker`: put it into a module as `app`. Where log and catalog
     are is found as in `connect`; they are opened, and the pipeline registered, when a worker starts. The tasks of a
     worker of which the brokers hear nothing for `session` seconds go to the others (6 at least, unless the brokers are
-    set to allow less). NoFaust."""
+    set to allow less). `only` as in `Hub.run`. NoFaust, PlanError."""
     from headwater.hub import Hub
 
     config = Config.find(workspace=workspace, log=log, catalog=catalog)
@@ -59,10 +64,11 @@ def faust_app(
 
     @contextmanager
     def connect() -> Iterator[Job]:
-        with Hub(config) as hub, _job(hub, pipeline, on_gap) as job:
+        with Hub(config) as hub, _job(hub, pipeline, on_gap, only) as job:
             yield job
 
-    return _app(pipeline, config, connect, prepare, until, max_wait, web_port, session=session)
+    web = (web_host, web_port)
+    return _app(pipeline, config, connect, prepare, until, max_wait, web, session=session, only=only)
 
 
 def faust_topic(app: AnyApp, hub: Hub, stream: Stream | str) -> StreamTopic:
@@ -94,9 +100,10 @@ def run_on_faust(
     workers: int,
     max_wait: float | None,
     on_gap: OnGap,
-    web_port: int | None,
+    web: Web,
     watch: Callable[[], None] | None = None,
     console: Console | None = None,
+    only: Sequence[str] | None = None,
 ) -> RunReport:
     """A worker in this process, which shares the tasks with all other Faust workers of the pipeline. NoFaust."""
     if workers != 1:
@@ -109,7 +116,7 @@ def run_on_faust(
 
     @contextmanager
     def connect() -> Iterator[Job]:
-        with _job(hub, pipeline, on_gap) as job:
+        with _job(hub, pipeline, on_gap, only) as job:
             if console is None:
                 yield job
                 return
@@ -121,16 +128,16 @@ def run_on_faust(
         for one in looks:
             one()
 
-    app = _app(pipeline, hub.config, connect, lambda: None, until, max_wait, web_port, look)
+    app = _app(pipeline, hub.config, connect, lambda: None, until, max_wait, web, look, only=only)
     hub.register(pipeline)
     from operators.engines import faust
 
-    return faust.run(app, pipeline.name, len(hub.plan(pipeline).tasks()))
+    return faust.run(app, pipeline.name, len(hub.plan(pipeline, only).tasks()))
 
 
 @contextmanager
-def _job(hub: Hub, pipeline: Pipeline, on_gap: OnGap) -> Iterator[Job]:
-    plan = hub.plan(pipeline)
+def _job(hub: Hub, pipeline: Pipeline, on_gap: OnGap, only: Sequence[str] | None) -> Iterator[Job]:
+    plan = hub.plan(pipeline, only)
     with platform.following(hub.catalog, hub.log):
         yield plan, replace(hub.context(plan), on_gap=on_gap, owner=owner_name())
 
@@ -142,16 +149,19 @@ def _app(
     prepare: Callable[[], None],
     until: Until | None,
     max_wait: float | None,
-    web_port: int | None,
+    web: Web,
     watch: Callable[[], None] = lambda: None,
     session: float = 10.0,
+    only: Sequence[str] | None = None,
 ) -> App:
     engine = _engine(config, pipeline.name)
     from streams.log.kafka.address import Address
 
-    settings = engine.Settings(config.workspace / "faust", until, max_wait, session, web_port=web_port)
+    settings = engine.Settings(config.workspace / "faust", until, max_wait, session, *web)
     address = Address.parse(config.log)
-    return engine.make_app(pipeline.name, pipeline.nodes, address, connect, prepare, settings, watch=watch)
+    chosen = select(pipeline.name, pipeline.nodes, only)
+    name, operators = workers_name(pipeline.name, chosen), chosen or pipeline.nodes
+    return engine.make_app(name, operators, address, connect, prepare, settings, watch=watch)
 
 
 def _engine(config: Config, where: str) -> ModuleType:

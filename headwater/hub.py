@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.execution.plan import Plan
 from operators.execution.replay import Replayed, replay
+from operators.execution.selection import select
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.log.embedded import EmbeddedLog
@@ -167,19 +168,22 @@ class Hub(Asking):
         console: Console | None = None,
         engine: Engine = "embedded",
         web_port: int | None = 6066,
+        web_host: str = "0.0.0.0",
+        only: Sequence[str] | None = None,
     ) -> embedded.RunReport:
         """Register a pipeline and run it: until it has caught up with the log, or for ever. With a rich `console` its
         progress is shown there. With engine="faust" this process becomes one of the workers that a Kafka consumer group
-        shares the tasks among, with a web server at `web_port` (None: without one).
+        shares the tasks among, with a web server at `web_host` and `web_port` (None: without one). With `only`, names of operators and
+        sources (`*` stands for anything), it runs these alone, and waits for what other workers run.
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
         CatalogBehind if the run is complete and only the catalog could not follow.
         """
         if engine == "faust":
-            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, web_port, watch, console)
+            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, (web_host, web_port), watch, console, only)
         self.register(pipeline)
-        plan = self.plan(pipeline)
+        plan = self.plan(pipeline, only)
         alone = workers == 1 and (until is not None or isinstance(self.log, EmbeddedLog))
         context = replace(self.context(plan), on_gap=on_gap, owner="" if alone else owner_name())
         upkeep = Upkeep(self.log, self.clock) if isinstance(self.log, EmbeddedLog) else None
@@ -217,9 +221,11 @@ class Hub(Asking):
         plan = self.plan(pipeline)
         return replay(plan, self.context(plan), operator, first=first, end=end)
 
-    def plan(self, pipeline: Pipeline) -> Plan:
-        """The pipeline's plan, with the writers of streams that other pipelines write."""
-        return pipeline.plan(platform.foreign_writers(self.catalog, pipeline))
+    def plan(self, pipeline: Pipeline, only: Sequence[str] | None = None) -> Plan:
+        """The pipeline's plan, with the writers of streams that other pipelines write. With `only`, its tasks are those
+        of these operators and sources. PlanError."""
+        plan = pipeline.plan(platform.foreign_writers(self.catalog, pipeline))
+        return replace(plan, only=select(pipeline.name, plan.nodes, only))
 
     def context(self, plan: Plan, *, parents: bool = True) -> Context:
         """What tasks of the plan need, with the schemas of all its streams read."""

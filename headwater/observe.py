@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from headwater import platform
 from headwater.status import SHOWN_ROLES, operator_statuses, records
 from operators.execution.progress import progress_topic
+from operators.execution.selection import pipeline_of
 from streams.log import Topic
 from streams.log.protocol import KnowsReaders, Reader
 from streams.message import PRODUCER, Headers, header
@@ -162,12 +163,13 @@ def _undeclared(hub: Connection) -> Iterator[UndeclaredReader]:
     if not isinstance(hub.log, KnowsReaders):
         return
     declared = hub.catalog.operators()
-    # The workers of a pipeline may be a group, named as it is.
-    operators = {one.name for one in declared} | {one.spec.pipeline for one in declared}
+    # The workers of a pipeline, or of some of its operators, may be a group.
+    operators = {one.name for one in declared}
+    pipelines = {one.spec.pipeline for one in declared}
     for reader in hub.log.readers():
         read = [topic for topic in reader.topics if hub.catalog.has_stream(topic)]
         services = {name for topic in read for name in hub.catalog.stream(topic).consumers}
-        if reader.name not in operators | services:
+        if reader.name not in operators | services and pipeline_of(reader.name) not in pipelines:
             yield UndeclaredReader(reader.name, reader.state, reader.clients, reader.topics, _lag(hub, reader))
 
 

@@ -53,6 +53,7 @@ def add_to(app: typer.Typer) -> None:
             "headwater run pipeline.py --until caught-up",
             "headwater run pipeline.py --workers 2",
             "headwater run pipeline.py --engine faust",
+            "headwater run pipeline.py --only '*.source' --only valid",
         ],
     )(run)
     command(app, "status", panel=PANEL, examples=["headwater status", "headwater status --tasks --watch"])(status)
@@ -86,16 +87,24 @@ def run(
     web_port: Annotated[
         int, typer.Option(min=0, help="With --engine faust: where the worker's web server listens; 0: nowhere.")
     ] = 6066,
+    web_host: Annotated[str, typer.Option(help="With --engine faust: the address that the web server binds.")] = "0.0.0.0",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only operators and sources of this name, * for anything; may be given several times."),
+    ] = None,
 ) -> None:
     """Register a pipeline and run it.
 
     Ctrl-C stops it cleanly; the next run goes on where it was. Exit code 8 if tasks stopped with errors.
     """
     from headwater.cli.load import load_pipeline
+    from operators.execution.selection import select
 
     pipeline = load_pipeline(file)
+    chosen = select(pipeline.name, pipeline.nodes, only)
+    operators = [name for name in pipeline.nodes if chosen is None or name in chosen]
     hub = session.hub(make=True)
-    before = _counts(hub, list(pipeline.nodes))
+    before = _counts(hub, operators)
     with _stopping() as stopped, _quiet(until is not None and not session.debug):
         report = hub.run(
             pipeline,
@@ -106,10 +115,12 @@ def run(
             console=None if session.json or session.out.plain else session.out.console,
             engine=engine.value,
             web_port=web_port or None,
+            web_host=web_host,
+            only=only,
         )
     if report.signal is not None:
         stopped.append(INTERRUPTED if report.signal == signal.SIGINT else TERMINATED)
-    after = hub.status(list(pipeline.nodes))
+    after = hub.status(operators)
     if session.json:
         session.emit({**asdict(report), "stopped": bool(stopped), "operators": [_operator_json(one) for one in after]})
     else:

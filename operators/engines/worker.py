@@ -12,6 +12,7 @@ from operators.engines.positions import ShownPositions
 from operators.errors import TaskFailed
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
+from operators.execution.selection import workers_name
 from operators.execution.source_task import SourceTask
 from operators.execution.task import Context, Task
 from streams.log.protocol import Fenced, Leases, LogBusy
@@ -75,10 +76,10 @@ class Worker:
 
     def force(self, *, outside_only: bool, without: Iterable[str] = ()) -> tuple[str, bool] | None:
         """Let one task go on without the channels that it waits for; which one, and whether it is part of a loop that
-        is stuck. With `outside_only`, only a task that waits
-        for a stream written from outside. Tasks behind one that failed (here, or `without` on other workers) wait for
-        what it will write in the next run."""
-        waiting = self._plan.downstream_of({*self.failed, *without})
+        is stuck. With `outside_only`, only a task that waits for a stream written from outside. Tasks behind one that
+        failed (here, or `without` on other workers) wait for what it will write in the next run, and tasks behind one
+        that is not run here for those who run it."""
+        waiting = self._plan.downstream_of({*self.failed, *without, *self._plan.elsewhere()})
         for name in self._plan.tasks():
             task = self.tasks.get(name)
             if not isinstance(task, Task) or name in waiting or not task.has_queued():
@@ -146,9 +147,11 @@ class Worker:
 
     def _claim_share(self, names: list[str], leases: Leases) -> bool:
         owner = self._context.owner
-        leases.announce(owner, LEASE_SECONDS)
+        # Who works on other jobs, or other operators of this one, takes no share.
+        kind = f"{workers_name(self._plan.name, self._plan.only)}:"
+        leases.announce(kind + owner, LEASE_SECONDS)
         leases.renew(owner, LEASE_SECONDS)
-        workers = sorted(set(leases.workers()) | {owner})
+        workers = {name for name in leases.workers() if name.startswith(kind)} | {kind + owner}
         count = max(len(workers), self._planned)
         share = -(-len(self._plan.tasks()) // count)
         while len(self.tasks) > share:

@@ -51,11 +51,13 @@ class Node:
 @dataclass
 class Plan:
     """The nodes of a job by name. `foreign` names the writers (operator, tasks, keeps_partition) of streams that
-    other jobs write, as the catalog has them."""
+    other jobs write, as the catalog has them. With `only`, workers of this plan run the tasks of these nodes; others
+    run the rest."""
 
     name: str
     nodes: dict[str, Node]
     foreign: Mapping[str, tuple[str, int, bool]] = field(default_factory=dict)
+    only: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         self._readers: dict[str, set[str]] | None = None
@@ -104,11 +106,22 @@ class Plan:
             return (task_name(operator, partition),)
         return tuple(task_name(operator, number) for number in range(tasks))
 
+    def here(self) -> list[Node]:
+        """The nodes to be run, sources first, then operators in the order in which they were declared."""
+        chosen = [node for node in self.nodes.values() if self.only is None or node.name in self.only]
+        return sorted(chosen, key=lambda node: node.source is None)
+
     def tasks(self) -> list[str]:
-        """Every task, sources first, then operators in the order in which they were declared."""
+        """Every task to be run, in the order of `here`."""
+        return [task_name(node.name, number) for node in self.here() for number in range(node.tasks)]
+
+    def elsewhere(self) -> list[str]:
+        """The tasks that others run."""
+        here = {node.name for node in self.here()}
         return [
             task_name(node.name, number)
-            for node in sorted(self.nodes.values(), key=lambda node: node.source is None)
+            for node in self.nodes.values()
+            if node.name not in here
             for number in range(node.tasks)
         ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import headwater as hw
+from catalog.database import REVISION
 from headwater import starter
 from tests.headwater.plant import Plant
 
@@ -110,3 +112,10 @@ def test_a_lost_catalog_is_made_anew_from_the_log(plant: Plant) -> None:
     assert plant("catalog", "rebuild", "--json").json["applied"] > 10
     assert (plant("streams", "--all", "--json").json, plant("lineage", "plant.fahrenheit").out) == before
     assert plant("catalog", "rebuild").out.startswith("Made the catalog anew from ")
+
+
+def test_the_catalog_is_made_before_anything_else(started: Plant) -> None:
+    assert re.fullmatch(r"The catalog at sqlite:///\S+ is at revision \d{4}\.\n", started("catalog", "upgrade").out)
+    assert (started.folder / ".headwater" / "catalog.db").exists()
+    assert not (started.folder / ".headwater" / "log.db").exists()
+    assert started("catalog", "upgrade", "--json").json["revision"] == REVISION

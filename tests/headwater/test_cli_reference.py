@@ -70,7 +70,8 @@ def test_the_commands_are_those_of_this_release() -> None:
         "init", "register", "publish", "tail", "run", "status", "replay", "streams", "search", "alarms", "labels",
         "lineage", "trace", "impact",
         "dataset freeze", "dataset list", "dataset show", "dataset export", "quarantine list", "quarantine replay",
-        "observe", "catalog rebuild", "models list", "models show", "models promote", "models rollback", "models card",
+        "observe", "catalog rebuild", "catalog upgrade",
+        "models list", "models show", "models promote", "models rollback", "models card",
     }  # fmt: skip
 
 

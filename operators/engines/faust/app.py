@@ -95,8 +95,8 @@ def make_app(
     *,
     watch: Callable[[], None] = lambda: None,
 ) -> App:
-    """The app of the job `name`, whose operators and sources these are; its consumer group is named as the job, under
-    the address's prefix. Nothing is connected to before a worker starts."""
+    """The app of workers called `name` together, who run these operators and sources; their consumer group is named so,
+    under the address's prefix. Nothing is connected to before a worker starts."""
     topics = {address.prefix + progress_topic(operator): operator for operator in operators}
     app = App(
         address.prefix + name,
