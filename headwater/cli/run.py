@@ -76,7 +76,7 @@ def run(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="So many processes share the tasks.")] = 1,
     max_wait: Annotated[
-        float, typer.Option(min=0, help="Without --until: go on without an idle input after so many seconds.")
+        float, typer.Option(min=0, help="Without --until: go on without an idle input after so many seconds; inf: never.")
     ] = 5.0,
     on_gap: Annotated[
         OnGap, typer.Option(help="Where retention took rows before they were read: stop, or skip them and record it.")

