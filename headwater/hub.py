@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakSet
 
 from rich.console import Console
 
@@ -28,6 +29,7 @@ from operators.execution.plan import Plan
 from operators.execution.replay import Replayed, replay
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
+from streams.duration import Duration, parse_duration
 from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
 from streams.log.upkeep import Upkeep
@@ -35,6 +37,7 @@ from streams.lookup import TableView
 from streams.publish import Publisher
 from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of
+from streams.row_publisher import MOST_WAITING, Refused, RowPublisher
 from streams.rows import Rows, rows_of
 from streams.stream import Stream
 
@@ -48,6 +51,7 @@ class Hub(Asking):
     def __init__(self, config: Config, *, clock: Callable[[], int] = microseconds) -> None:
         super().__init__(config, clock=clock)
         self._publishers: dict[str, Publisher] = {}
+        self._row_publishers: WeakSet[RowPublisher] = WeakSet()
         self._views: dict[str, TableView] = {}
 
     # Declaring
@@ -96,11 +100,32 @@ class Hub(Asking):
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self.publishable(name)
-            publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-            self.catalog.observe("writes", self.config.service, name)
-            self._publishers[name] = publisher
+            publisher = self._publishers[name] = self._new_publisher(name)
         return publisher.publish(data)
+
+    def publisher(
+        self,
+        stream: Stream | str,
+        *,
+        linger: Duration = "2ms",
+        waiting: int = MOST_WAITING,
+        refused: Refused | None = None,
+    ) -> RowPublisher:
+        """A publisher that takes rows one by one, for use in a `with` block: `send(row)` waits for nothing, and rows
+        that come within `linger` of each other are written together. `waiting` rows at most are on their way. See
+        streams.row_publisher.RowPublisher; NotRegistered or PublishError as for `publish`."""
+        name = stream if isinstance(stream, str) else stream.name
+        made = RowPublisher(
+            self._new_publisher(name), linger=parse_duration(linger), waiting=waiting, refused=refused
+        )
+        self._row_publishers.add(made)
+        return made
+
+    def _new_publisher(self, name: str) -> Publisher:
+        registered, schema_id = self.publishable(name)
+        publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
+        self.catalog.observe("writes", self.config.service, name)
+        return publisher
 
     def publishable(self, name: str) -> tuple[Stream, int]:
         """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
@@ -249,9 +274,11 @@ class Hub(Asking):
         return Models(self)
 
     def close(self) -> None:
-        for publisher in self._publishers.values():
-            publisher.close()
-        super().close()
+        """Close what was opened; rows sent one by one are written before."""
+        with ExitStack() as stack:
+            stack.callback(super().close)
+            for publisher in [*self._publishers.values(), *self._row_publishers]:
+                stack.callback(publisher.close)
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""

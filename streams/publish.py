@@ -90,10 +90,21 @@ class Publisher:
     def publish(self, data: Any) -> int:
         """Write rows (anything with the Arrow interface, a DataFrame, dicts); gives their number once they are
         durable. SchemaError or PublishError, and nothing written, if any row does not fit the stream."""
-        table = conform(data, self.stream.schema, where=self.stream.name)
+        table = self.fitted(data)
+        self.publish_fitted(table)
+        return int(table.num_rows)
+
+    def fitted(self, data: Any, *, first: int = 0) -> pa.Table:
+        """The rows as the stream takes them. SchemaError or PublishError, which count rows from `first`."""
+        table = conform(data, self.stream.schema, where=self.stream.name, first=first)
+        if table.num_rows:
+            check_rows(table, self.stream, now=self._now(), where=self.stream.name, first=first)
+        return table
+
+    def publish_fitted(self, table: pa.Table) -> None:
+        """Write rows that `fitted` gave. SchemaError, and nothing written, for what the codec cannot express."""
         if not table.num_rows:
-            return 0
-        check_rows(table, self.stream, now=self._now(), where=self.stream.name)
+            return
         batches = table.combine_chunks().to_batches(max_chunksize=self._chunk)
         turn = self._turn
         try:
@@ -102,7 +113,6 @@ class Publisher:
             # Nobody else writes as this task: the log gave the transaction up, or had forgotten the task.
             self._turn = turn
             self._write(batches)
-        return int(table.num_rows)
 
     def close(self) -> None:
         if self._writer is not None:
