@@ -115,9 +115,7 @@ class Hub(Asking):
         that come within `linger` of each other are written together. `waiting` rows at most are on their way. See
         streams.row_publisher.RowPublisher; NotRegistered or PublishError as for `publish`."""
         name = stream if isinstance(stream, str) else stream.name
-        made = RowPublisher(
-            self._new_publisher(name), linger=parse_duration(linger), waiting=waiting, refused=refused
-        )
+        made = RowPublisher(self._new_publisher(name), linger=parse_duration(linger), waiting=waiting, refused=refused)
         self._row_publishers.add(made)
         return made
 
@@ -277,8 +275,10 @@ class Hub(Asking):
         """Close what was opened; rows sent one by one are written before."""
         with ExitStack() as stack:
             stack.callback(super().close)
-            for publisher in [*self._publishers.values(), *self._row_publishers]:
+            for publisher in self._publishers.values():
                 stack.callback(publisher.close)
+            for rows in self._row_publishers:
+                stack.callback(rows.close)
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""

@@ -75,10 +75,11 @@ class RowPublisher:
                 self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return once every row sent so far is durable (or was left out)."""
+        """Return once every row sent so far is durable, and seen by everybody, or was left out."""
         with self._changed:
             self._wait_for(self._sent)
             self._look()
+        self._publisher.wait_until_seen()
 
     def close(self) -> None:
         """Flush, and end. Again it does nothing."""
@@ -88,6 +89,10 @@ class RowPublisher:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+        with self._changed:
+            failed = self._error is not None
+        if not failed:
+            self._publisher.wait_until_seen()
         self._publisher.close()
         with self._changed:
             self._tell()
@@ -187,7 +192,7 @@ class RowPublisher:
     def _write_fitting(self, table: pa.Table) -> None:
         """Write rows that fit the schema. What the stream's codec cannot express is found by halving."""
         try:
-            self._publisher.publish_fitted(table)
+            self._publisher.publish_fitted(table, seen=False)
             return
         except SchemaError as error:
             if table.num_rows == 1:

@@ -40,7 +40,7 @@ WARM_SECONDS = 3.0
 #: A reader that nothing came to for so long, after all was published, has it all.
 QUIET_SECONDS = 3.0
 LINGER = "2ms"
-#: The raw loop commits what came within so many seconds.
+#: The raw loop puts into a transaction what comes within so many seconds.
 RAW_COMMIT_SECONDS = 0.005
 
 SCHEMA = pa.schema(
@@ -229,18 +229,24 @@ def work_raw(server: str, source: str, target: str, told: Any) -> None:
         }
     )
     consumer.assign([TopicPartition(source, 0, 0)])
-    producer: Any = Producer({"bootstrap.servers": server, "transactional.id": f"{source}-loop", "linger.ms": 0})
+    producer: Any = Producer(
+        {
+            "bootstrap.servers": server,
+            "transactional.id": f"{source}-loop",
+            "linger.ms": 0,
+            # A transaction right behind another is refused at first; by default it would wait for 100 ms then.
+            "retry.backoff.ms": 5,
+        }
+    )
     producer.init_transactions(30)
     with _busy("worker", told):
         while True:
-            message = consumer.poll(0.1)
-            if message is None or message.error() is not None:
+            messages = [one for one in consumer.consume(10_000, RAW_COMMIT_SECONDS) if one.error() is None]
+            if not messages:
                 continue
             producer.begin_transaction()
-            until = time.monotonic() + RAW_COMMIT_SECONDS
-            while message is not None and message.error() is None:
+            for message in messages:
                 producer.produce(target, orjson.dumps(orjson.loads(message.value())), partition=0)
-                message = consumer.poll(0) if time.monotonic() < until else None
             positions = consumer.position([TopicPartition(source, 0)])
             producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata())
             producer.commit_transaction(30)

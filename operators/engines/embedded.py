@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from time import monotonic, sleep
+from time import monotonic
 
+from operators.engines.idle import Idle
 from operators.engines.report import RunFailed, RunReport, Until
-from operators.engines.supervisor import IDLE_SECONDS, Supervisor
+from operators.engines.supervisor import Supervisor
 from operators.engines.worker import Worker
 from operators.execution.plan import Plan
 from operators.execution.task import Context
@@ -16,6 +17,9 @@ from streams.log.protocol import Leases
 __all__ = ["RunFailed", "RunReport", "Until", "run"]
 
 logger = logging.getLogger(__name__)
+
+#: A worker that waits for the log calls `watch`, and sees to its leases, so often.
+LOOK_SECONDS = 0.05
 
 
 def run(
@@ -60,6 +64,8 @@ def _run_here(
     report = RunReport(context.run)
     worker = Worker(plan, context, leases, max_wait=None if until else max_wait)
 
+    idle = Idle(context.log)
+
     def look() -> bool:
         if watch is not None:
             watch()
@@ -67,6 +73,7 @@ def _run_here(
 
     try:
         while len(worker.failed) < len(plan.tasks()):
+            idle.begin()
             happened = worker.run_pass(stop=look)
             look()
             if happened:
@@ -79,7 +86,7 @@ def _run_here(
                 if stuck:
                     report.note_forced(task)
             else:
-                sleep(IDLE_SECONDS)
+                idle.wait(LOOK_SECONDS)
     except KeyboardInterrupt:
         logger.info("stopped; the next run goes on from the last commit")
         report.interrupted = True
