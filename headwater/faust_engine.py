@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from headwater import platform
 from headwater.config import Config, ConfigError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from operators.engines.faust.tasks import Job
 
 Engine = Literal["embedded", "faust"]
+#: Where a worker's web server listens; "auto" leaves that to the engine, None is nowhere.
+WebPort = int | Literal["auto"] | None
+FAUST_PORT: Final = 6066
 
 
 class NoFaust(ConfigError):
@@ -42,7 +45,7 @@ def faust_app(
     until: Until | None = None,
     max_wait: float | None = 5.0,
     on_gap: OnGap = "stop",
-    web_port: int | None = 6066,
+    web_port: int | None = FAUST_PORT,
     session: float = 10.0,
 ) -> App:
     """The Faust app of a pipeline, for `faust -A MODULE worker`: put it into a module as `app`. Where log and catalog

@@ -19,7 +19,7 @@ from headwater.asking import Asking
 from headwater.config import Config
 from headwater.connection import microseconds
 from headwater.display import Display
-from headwater.faust_engine import Engine, run_on_faust
+from headwater.faust_engine import FAUST_PORT, Engine, WebPort, run_on_faust
 from headwater.files import PublishedFile, publish_file
 from headwater.models import Models
 from headwater.rebuild import rebuild
@@ -189,18 +189,20 @@ class Hub(Asking):
         on_gap: OnGap = "stop",
         console: Console | None = None,
         engine: Engine = "embedded",
-        web_port: int | None = 6066,
+        web_port: WebPort = "auto",
     ) -> embedded.RunReport:
         """Register a pipeline and run it: until it has caught up with the log, or for ever. With a rich `console` its
         progress is shown there. With engine="faust" this process becomes one of the workers that a Kafka consumer group
-        shares the tasks among, with a web server at `web_port` (None: without one).
+        shares the tasks among. A web server at `web_port` shows tasks, health and metrics meanwhile ("auto": at 6066 on
+        Faust, otherwise none; None: none).
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
         CatalogBehind if the run is complete and only the catalog could not follow.
         """
         if engine == "faust":
-            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, web_port, watch, console)
+            port = FAUST_PORT if web_port == "auto" else web_port
+            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, port, watch, console)
         self.register(pipeline)
         plan = self.plan(pipeline)
         alone = workers == 1 and (until is not None or isinstance(self.log, EmbeddedLog))
@@ -229,6 +231,7 @@ class Hub(Asking):
                 max_wait=max_wait,
                 watch=look_after,
                 prepare=self._prepare,
+                web_port=None if web_port == "auto" else web_port,
             )
 
     def replay(

@@ -84,8 +84,13 @@ def run(
         RunsOn, typer.Option(help="What runs it: this process, or this one as one of several Faust workers on Kafka.")
     ] = RunsOn.embedded,
     web_port: Annotated[
-        int, typer.Option(min=0, help="With --engine faust: where the worker's web server listens; 0: nowhere.")
-    ] = 6066,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Where a web server shows tasks, health and metrics; 0: nowhere. With --engine faust 6066 unless said "
+            "otherwise, else nowhere.",
+        ),
+    ] = None,
 ) -> None:
     """Register a pipeline and run it.
 
@@ -105,7 +110,7 @@ def run(
             on_gap=on_gap.value,
             console=None if session.json or session.out.plain else session.out.console,
             engine=engine.value,
-            web_port=web_port or None,
+            web_port="auto" if web_port is None else web_port or None,
         )
     if report.signal is not None:
         stopped.append(INTERRUPTED if report.signal == signal.SIGINT else TERMINATED)

@@ -34,8 +34,6 @@ SESSION_SECONDS: Final = 10.0
 HOLD_SECONDS: Final = 3.0
 #: At the end so long for the open transaction, and for giving the tasks up.
 END_SECONDS: Final = 15.0
-#: A worker whose thread has not moved for so long is told as not well.
-STUCK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,6 @@ class App(faust.App):
         self.handover.end()
         await asyncio.get_running_loop().run_in_executor(None, self._end_of_tasks)
         await super().on_stop()
-
-    def is_well(self) -> bool:
-        """True while the thread that runs the tasks lives and moves."""
-        return self.tasks.is_alive() and self.tasks.still_for() < STUCK_SECONDS
 
     def _end_of_tasks(self) -> None:
         if self.tasks.ident is not None:
