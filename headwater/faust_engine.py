@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from headwater import platform
 from headwater.config import Config, ConfigError
 from headwater.display import Display
 from operators.engines.report import RunReport, Until
+from operators.engines.web import EVERYWHERE, WebAddress
 from operators.execution.selection import select, workers_name
 from operators.pipeline import Pipeline
 from streams.log import without_secrets
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from operators.engines.faust.tasks import Job
 
 Engine = Literal["embedded", "faust"]
-#: Where a worker's web server binds: address and port, no port for none.
-Web = tuple[str, int | None]
+#: Where a worker's web server listens; "auto" leaves that to the engine, None is nowhere.
+WebPort = int | Literal["auto"] | None
+FAUST_PORT: Final = 6066
 
 
 class NoFaust(ConfigError):
@@ -45,8 +47,8 @@ def faust_app(
     until: Until | None = None,
     max_wait: float | None = 5.0,
     on_gap: OnGap = "stop",
-    web_port: int | None = 6066,
-    web_host: str = "0.0.0.0",
+    web_port: int | None = FAUST_PORT,
+    web_host: str = EVERYWHERE,
     session: float = 10.0,
     only: Sequence[str] | None = None,
 ) -> App:
@@ -67,7 +69,7 @@ def faust_app(
         with Hub(config) as hub, _job(hub, pipeline, on_gap, only) as job:
             yield job
 
-    web = (web_host, web_port)
+    web = None if web_port is None else WebAddress(web_host, web_port)
     return _app(pipeline, config, connect, prepare, until, max_wait, web, session=session, only=only)
 
 
@@ -100,7 +102,7 @@ def run_on_faust(
     workers: int,
     max_wait: float | None,
     on_gap: OnGap,
-    web: Web,
+    web: WebAddress | None,
     watch: Callable[[], None] | None = None,
     console: Console | None = None,
     only: Sequence[str] | None = None,
@@ -149,7 +151,7 @@ def _app(
     prepare: Callable[[], None],
     until: Until | None,
     max_wait: float | None,
-    web: Web,
+    web: WebAddress | None,
     watch: Callable[[], None] = lambda: None,
     session: float = 10.0,
     only: Sequence[str] | None = None,
@@ -157,7 +159,7 @@ def _app(
     engine = _engine(config, pipeline.name)
     from streams.log.kafka.address import Address
 
-    settings = engine.Settings(config.workspace / "faust", until, max_wait, session, *web)
+    settings = engine.Settings(config.workspace / "faust", until, max_wait, session, web)
     address = Address.parse(config.log)
     chosen = select(pipeline.name, pipeline.nodes, only)
     name, operators = workers_name(pipeline.name, chosen), chosen or pipeline.nodes

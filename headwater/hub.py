@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakSet
 
 from rich.console import Console
 
@@ -18,17 +19,19 @@ from headwater.asking import Asking
 from headwater.config import Config
 from headwater.connection import microseconds
 from headwater.display import Display
-from headwater.faust_engine import Engine, run_on_faust
+from headwater.faust_engine import FAUST_PORT, Engine, WebPort, run_on_faust
 from headwater.files import PublishedFile, publish_file
 from headwater.models import Models
 from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
+from operators.engines.web import EVERYWHERE, WebAddress
 from operators.execution.plan import Plan
 from operators.execution.replay import Replayed, replay
 from operators.execution.selection import select
 from operators.execution.task import Context
 from operators.pipeline import Pipeline
+from streams.duration import Duration, parse_duration
 from streams.log.embedded import EmbeddedLog
 from streams.log.leases import owner_name
 from streams.log.upkeep import Upkeep
@@ -36,6 +39,7 @@ from streams.lookup import TableView
 from streams.publish import Publisher
 from streams.read import OnGap, PartitionReader
 from streams.register import compatible, spec_of
+from streams.row_publisher import MOST_WAITING, Refused, RowPublisher
 from streams.rows import Rows, rows_of
 from streams.stream import Stream
 
@@ -49,6 +53,7 @@ class Hub(Asking):
     def __init__(self, config: Config, *, clock: Callable[[], int] = microseconds) -> None:
         super().__init__(config, clock=clock)
         self._publishers: dict[str, Publisher] = {}
+        self._row_publishers: WeakSet[RowPublisher] = WeakSet()
         self._views: dict[str, TableView] = {}
 
     # Declaring
@@ -97,11 +102,30 @@ class Hub(Asking):
         name = stream if isinstance(stream, str) else stream.name
         publisher = self._publishers.get(name)
         if publisher is None:
-            registered, schema_id = self.publishable(name)
-            publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-            self.catalog.observe("writes", self.config.service, name)
-            self._publishers[name] = publisher
+            publisher = self._publishers[name] = self._new_publisher(name)
         return publisher.publish(data)
+
+    def publisher(
+        self,
+        stream: Stream | str,
+        *,
+        linger: Duration = "2ms",
+        waiting: int = MOST_WAITING,
+        refused: Refused | None = None,
+    ) -> RowPublisher:
+        """A publisher that takes rows one by one, for use in a `with` block: `send(row)` waits for nothing, and rows
+        that come within `linger` of each other are written together. `waiting` rows at most are on their way. See
+        streams.row_publisher.RowPublisher; NotRegistered or PublishError as for `publish`."""
+        name = stream if isinstance(stream, str) else stream.name
+        made = RowPublisher(self._new_publisher(name), linger=parse_duration(linger), waiting=waiting, refused=refused)
+        self._row_publishers.add(made)
+        return made
+
+    def _new_publisher(self, name: str) -> Publisher:
+        registered, schema_id = self.publishable(name)
+        publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
+        self.catalog.observe("writes", self.config.service, name)
+        return publisher
 
     def publishable(self, name: str) -> tuple[Stream, int]:
         """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
@@ -167,21 +191,24 @@ class Hub(Asking):
         on_gap: OnGap = "stop",
         console: Console | None = None,
         engine: Engine = "embedded",
-        web_port: int | None = 6066,
-        web_host: str = "0.0.0.0",
+        web_port: WebPort = "auto",
+        web_host: str = EVERYWHERE,
         only: Sequence[str] | None = None,
     ) -> embedded.RunReport:
         """Register a pipeline and run it: until it has caught up with the log, or for ever. With a rich `console` its
         progress is shown there. With engine="faust" this process becomes one of the workers that a Kafka consumer group
-        shares the tasks among, with a web server at `web_host` and `web_port` (None: without one). With `only`, names of operators and
-        sources (`*` stands for anything), it runs these alone, and waits for what other workers run.
+        shares the tasks among. A web server at `web_host` and `web_port` shows tasks, health and metrics meanwhile
+        ("auto": at 6066 on Faust, otherwise none; None: none). With `only`, names of operators and sources (`*` stands
+        for anything), it runs these alone, and waits for what other workers run.
 
         RunFailed if tasks stopped with errors; what they had not taken is still there for the next run. A task whose
         input was removed by retention before it was read stops too; with on_gap="skip" it goes on behind the gap.
         CatalogBehind if the run is complete and only the catalog could not follow.
         """
+        port = (FAUST_PORT if engine == "faust" else None) if web_port == "auto" else web_port
+        web = None if port is None else WebAddress(web_host, port)
         if engine == "faust":
-            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, (web_host, web_port), watch, console, only)
+            return run_on_faust(self, pipeline, until, workers, max_wait, on_gap, web, watch, console, only)
         self.register(pipeline)
         plan = self.plan(pipeline, only)
         alone = workers == 1 and (until is not None or isinstance(self.log, EmbeddedLog))
@@ -210,6 +237,7 @@ class Hub(Asking):
                 max_wait=max_wait,
                 watch=look_after,
                 prepare=self._prepare,
+                web=web,
             )
 
     def replay(
@@ -255,9 +283,13 @@ class Hub(Asking):
         return Models(self)
 
     def close(self) -> None:
-        for publisher in self._publishers.values():
-            publisher.close()
-        super().close()
+        """Close what was opened; rows sent one by one are written before."""
+        with ExitStack() as stack:
+            stack.callback(super().close)
+            for publisher in self._publishers.values():
+                stack.callback(publisher.close)
+            for rows in self._row_publishers:
+                stack.callback(rows.close)
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""

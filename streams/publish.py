@@ -90,19 +90,34 @@ class Publisher:
     def publish(self, data: Any) -> int:
         """Write rows (anything with the Arrow interface, a DataFrame, dicts); gives their number once they are
         durable. SchemaError or PublishError, and nothing written, if any row does not fit the stream."""
-        table = conform(data, self.stream.schema, where=self.stream.name)
+        table = self.fitted(data)
+        self.publish_fitted(table)
+        return int(table.num_rows)
+
+    def fitted(self, data: Any, *, first: int = 0) -> pa.Table:
+        """The rows as the stream takes them. SchemaError or PublishError, which count rows from `first`."""
+        table = conform(data, self.stream.schema, where=self.stream.name, first=first)
+        if table.num_rows:
+            check_rows(table, self.stream, now=self._now(), where=self.stream.name, first=first)
+        return table
+
+    def publish_fitted(self, table: pa.Table, *, seen: bool = True) -> None:
+        """Write rows that `fitted` gave. SchemaError, and nothing written, for what the codec cannot express. Without
+        `seen` others may see them a moment later, and do once `wait_until_seen` has returned."""
         if not table.num_rows:
-            return 0
-        check_rows(table, self.stream, now=self._now(), where=self.stream.name)
+            return
         batches = table.combine_chunks().to_batches(max_chunksize=self._chunk)
         turn = self._turn
         try:
-            self._write(batches)
+            self._write(batches, seen)
         except Fenced:
             # Nobody else writes as this task: the log gave the transaction up, or had forgotten the task.
             self._turn = turn
-            self._write(batches)
-        return int(table.num_rows)
+            self._write(batches, seen)
+
+    def wait_until_seen(self) -> None:
+        """Return once everybody sees what was written."""
+        self._log.ends((self.stream.name, number) for number in range(self.stream.partitions))
 
     def close(self) -> None:
         if self._writer is not None:
@@ -114,14 +129,14 @@ class Publisher:
         self._appender = Appender(writer, self.stream, self._schema_id, producer=f"service:{self._service}")
         return writer
 
-    def _write(self, batches: list[pa.RecordBatch]) -> None:
+    def _write(self, batches: list[pa.RecordBatch], seen: bool) -> None:
         writer = self._writer or self._open()
         try:
             first = 0
             for batch in batches:
                 self._append(batch, first)
                 first += batch.num_rows
-            writer.commit()
+            writer.commit(seen=seen)
         except LogError:
             # Of some errors a writer does not recover.
             self._writer = None

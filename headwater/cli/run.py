@@ -76,7 +76,8 @@ def run(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="So many processes share the tasks.")] = 1,
     max_wait: Annotated[
-        float, typer.Option(min=0, help="Without --until: go on without an idle input after so many seconds; inf: never.")
+        float,
+        typer.Option(min=0, help="Without --until: go on without an idle input after so many seconds; inf: never."),
     ] = 5.0,
     on_gap: Annotated[
         OnGap, typer.Option(help="Where retention took rows before they were read: stop, or skip them and record it.")
@@ -85,9 +86,14 @@ def run(
         RunsOn, typer.Option(help="What runs it: this process, or this one as one of several Faust workers on Kafka.")
     ] = RunsOn.embedded,
     web_port: Annotated[
-        int, typer.Option(min=0, help="With --engine faust: where the worker's web server listens; 0: nowhere.")
-    ] = 6066,
-    web_host: Annotated[str, typer.Option(help="With --engine faust: the address that the web server binds.")] = "0.0.0.0",
+        int | None,
+        typer.Option(
+            min=0,
+            help="Where a web server shows tasks, health and metrics; 0: nowhere. With --engine faust 6066 unless said "
+            "otherwise, else nowhere.",
+        ),
+    ] = None,
+    web_host: Annotated[str, typer.Option(help="The address that the web server binds.")] = "0.0.0.0",
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only operators and sources of this name, * for anything; may be given several times."),
@@ -114,7 +120,7 @@ def run(
             on_gap=on_gap.value,
             console=None if session.json or session.out.plain else session.out.console,
             engine=engine.value,
-            web_port=web_port or None,
+            web_port="auto" if web_port is None else web_port or None,
             web_host=web_host,
             only=only,
         )

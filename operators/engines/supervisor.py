@@ -7,11 +7,16 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
+from http.server import ThreadingHTTPServer
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from catalog.errors import HeadwaterError
+from operators.engines.pages import Pages
 from operators.engines.report import RunReport, Until
+from operators.engines.showing import Collected, Counting
+from operators.engines.web import WebAddress, shown
 from operators.engines.worker import Worker
 from operators.errors import TaskFailed
 from operators.execution.plan import Plan
@@ -39,7 +44,11 @@ class Supervisor:
         max_wait: float | None,
         watch: Callable[[], None] | None,
         prepare: Callable[[Context], Context],
+        web: WebAddress | None = None,
     ) -> None:
+        self._web = web
+        self._collected = Collected(context.run)
+        self._server: ThreadingHTTPServer | None = None
         self._plan = plan
         self._context = context
         self._until = until
@@ -55,6 +64,13 @@ class Supervisor:
         self._committed = -1
 
     def run(self) -> RunReport:
+        with ExitStack() as stack:
+            if self._web is not None:
+                pages = Pages(self._plan.name, self._collected.standing)
+                self._server = stack.enter_context(shown(pages, self._web, self._plan.name))
+            return self._run()
+
+    def _run(self) -> RunReport:
         try:
             for number in range(self._count):
                 self._start(number)
@@ -81,12 +97,14 @@ class Supervisor:
                 theirs,
                 (number, self._count),
                 os.getpid(),
+                self._server,
             ),
             daemon=True,
         )
         process.start()
         theirs.close()
         self._processes[ours] = (process, number)
+        self._collected.begin(ours)
 
     def _step(self) -> bool:
         """Hear the workers once; True if the run is over."""
@@ -110,6 +128,8 @@ class Supervisor:
             self._idle_at[pipe] = value
         elif kind == "busy":
             self._idle_at.pop(pipe, None)
+        elif kind == "counts":
+            self._collected.take(pipe, value)
         elif kind == "failed":
             self._report.failed.update(value)
         elif kind == "crashed":
@@ -148,6 +168,7 @@ class Supervisor:
         process, number = self._processes.pop(pipe)
         # What the others told stays true: they would not tell it again if nothing is committed any more.
         self._idle_at.pop(pipe, None)
+        self._collected.end(pipe)
         process.join()
         pipe.close()
         if self._over:
@@ -206,15 +227,22 @@ def _worker_process(
     pipe: Connection,
     place: tuple[int, int],
     parent: int,
+    server: ThreadingHTTPServer | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     number, planned = place
+    if server is not None:
+        # The port is the supervisor's alone.
+        server.socket.close()
     try:
         context = prepare(context)
+        counting = Counting(plan, context) if server is not None else None
+        if counting is not None:
+            context = counting.context
         wait_at_most = None if until else max_wait
         worker = Worker(plan, context, context.log.leases, max_wait=wait_at_most, number=number, planned=planned)
         try:
-            _serve(worker, plan, context, pipe, parent)
+            _serve(worker, plan, context, pipe, parent, counting)
         finally:
             worker.close()
     except (EOFError, BrokenPipeError):
@@ -228,7 +256,9 @@ def _worker_process(
         pipe.send(("crashed", TaskFailed(f"{type(error).__name__}: {error}", where=plan.name, fix=fix)))
 
 
-def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, parent: int) -> None:
+def _serve(
+    worker: Worker, plan: Plan, context: Context, pipe: Connection, parent: int, counting: Counting | None
+) -> None:
     """Work until told to stop, and tell the supervisor when there is nothing to do and when there is again."""
     told: tuple[str, Any] = ("busy", None)
     known: set[str] = set()
@@ -241,6 +271,11 @@ def _serve(worker: Worker, plan: Plan, context: Context, pipe: Connection, paren
             position = _position(plan, context)
             happened = worker.run_pass(stop=lambda: pipe.poll(0))
         _tell_failed(worker, pipe, known)
+        if counting is not None:
+            counting.look(context.log, worker)
+            counts = counting.due()
+            if counts is not None:
+                pipe.send(("counts", counts))
         message: tuple[str, Any] = ("busy", None) if happened else ("idle", (position, len(worker.tasks)))
         if message != told:
             pipe.send(message)

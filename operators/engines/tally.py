@@ -19,6 +19,8 @@ from streams.log.protocol import Log
 #: What costs requests or a walk over the state is looked at again after so many seconds at the earliest.
 SECONDS: Final = 2.0
 
+_ADDED: Final = ("starts", "transactions", "seconds", "rows_in", "rows_out", "batches", "late", "quarantined")
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -127,6 +129,18 @@ class Tally:
 
     def _known(self, operator: str, task: int) -> Counts:
         return self._counts.get(task_name(operator, task)) or Counts(operator, task)
+
+
+def merged(counts: Iterable[Counts]) -> list[Counts]:
+    """The counts of several workers of one run as one for each task, by name: what is counted is added up, the rest is
+    told by who has the task, or had it last."""
+    found: dict[str, Counts] = {}
+    for one in sorted(counts, key=lambda one: (one.running, one.at or 0)):
+        before = found.get(one.name)
+        if before is not None:
+            one = replace(one, **{name: getattr(before, name) + getattr(one, name) for name in _ADDED})
+        found[one.name] = one
+    return [found[name] for name in sorted(found)]
 
 
 def size_of(state: State) -> int:

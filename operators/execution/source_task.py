@@ -183,6 +183,6 @@ class SourceTask:
             cursor=self._cursor,
         )
         self._writer.append(progress_topic(self.node.name), 0, [None], [progress.encode()], ())
-        self._writer.commit()
+        self._writer.commit(seen=False)
         self._seq += 1
         self._context.committed(progress, monotonic() - self._began)

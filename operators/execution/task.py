@@ -412,7 +412,7 @@ class Task:
             )
         if self._seq and self._seq % self._context.snapshot_every == 0:
             write_snapshot(self._writer, self.node.name, self.number, self._seq, self.state)
-        self._writer.commit()
+        self._writer.commit(seen=False)
         self.state.settle()
         self._seq += 1
         self._committed = monotonic()

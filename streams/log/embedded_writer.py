@@ -87,7 +87,7 @@ class EmbeddedWriter:
         transaction.written += sum(append.size for append in pending)
         return placed
 
-    def commit(self) -> None:
+    def commit(self, *, seen: bool = True) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
         nothing of it is visible. Without an append since the last commit it does nothing."""
         self._check()

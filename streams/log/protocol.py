@@ -87,10 +87,11 @@ class Writer(Protocol):
         order (`last` is `first` - 1 for an append of nothing). Other writers may have to wait until `commit` or
         `abort`. Raises Fenced, LogBusy or LogFull; the transaction is then gone."""
 
-    def commit(self) -> None:
+    def commit(self, *, seen: bool = True) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogFull; then
         nothing of it is visible. Without an append since the last commit it does nothing. A log may hide it while an
-        older transaction of another task on the same partition is still open."""
+        older transaction of another task on the same partition is still open. Without `seen` it may return a moment
+        before other processes see it; who reads through the same Log does."""
 
     def abort(self) -> None:
         """Drop the open transaction, if any."""
@@ -177,6 +178,15 @@ class ShowsPositions(Protocol):
     def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
         """Note the next offset that `reader` will take of each (topic, partition). For people alone: nobody goes on
         from there. False if the log could not take the note, which does no harm."""
+
+
+@runtime_checkable
+class WakesReaders(Protocol):
+    """A log that says by itself when there is more to read."""
+
+    def wait_for_more(self, timeout: float) -> None:
+        """Return as soon as one of the partitions that `ends` was asked for within the last seconds ends elsewhere than
+        it was told, or after `timeout` seconds. It may return sooner."""
 
 
 class Reader(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a docker-compose file says of its services, as far as tests/compose runs it; whatever else it says is refused."""
+"""What a docker-compose file says of its services, as far as tests/compose runs it; all else is refused."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Health:
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `ports` are those that its containers listen at, `volumes` the named one or the folder by where it is
-    mounted, `memory` in bytes, `built` the folder and Dockerfile of an image that is made here."""
+    """One service. `ports` are those that its containers listen at, `volumes` the named one or the folder by where it
+    is mounted, `memory` in bytes, `built` the folder and Dockerfile of an image that is made here."""
 
     name: str
     image: str
@@ -95,7 +95,9 @@ def _service(name: str, given: dict[str, Any], folder: Path, volumes: set[str]) 
         _environment(name, given.get("environment", {})),
         _conditions(name, given.get("depends_on", {})),
         _health(name, given["healthcheck"]) if "healthcheck" in given else None,
-        tuple(dict.fromkeys([*map(int, given.get("expose", [])), *(_port(name, one) for one in given.get("ports", []))])),
+        tuple(
+            dict.fromkeys([*map(int, given.get("expose", [])), *(_port(name, one) for one in given.get("ports", []))])
+        ),
         dict(_mount(name, one, volumes, folder) for one in given.get("volumes", [])),
         restart,
         _seconds(given.get("stop_grace_period", "10s")),

@@ -34,8 +34,11 @@ class Stage:
     def copied(self) -> list[tuple[str, str]]:
         """What comes from the build's folder, and where it goes."""
         words = [line.split() for kind, line in self.steps if kind == "COPY" and not line.startswith("--")]
-        return [(source, Path(line[-1], Path(source).name if line[-1].endswith("/") else "").as_posix())
-                for line in words for source in line[:-1]]
+        return [
+            (source, Path(line[-1], Path(source).name if line[-1].endswith("/") else "").as_posix())
+            for line in words
+            for source in line[:-1]
+        ]
 
     def environment(self) -> dict[str, str]:
         words = (word for kind, line in self.steps if kind == "ENV" for word in shlex.split(line))

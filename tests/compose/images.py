@@ -38,9 +38,9 @@ class Program:
 
 
 def program(service: Service, address: str, translated: Callable[[str], str], folder: Path) -> Program:
-    """What stands in for the service's image in a container at `address`. `translated` puts this machine's addresses and
-    folders into what the file says; `folder` is for files that the image would bring. Refused for an image that nothing
-    stands in for."""
+    """What stands in for the service's image in a container at `address`. `translated` puts this machine's addresses
+    and folders into what the file says; `folder` is for files that the image would bring. Refused for an image that
+    nothing stands in for."""
     environment = {name: translated(value) for name, value in service.environment.items()}
     repository = service.image.rpartition(":")[0] or service.image
     if service.built is not None:
@@ -55,9 +55,7 @@ def program(service: Service, address: str, translated: Callable[[str], str], fo
     raise Refused(f"{service.name}: nothing stands in for the image {service.image}")
 
 
-def _built(
-    service: Service, environment: dict[str, str], translated: Callable[[str], str], folder: Path
-) -> Program:
+def _built(service: Service, environment: dict[str, str], translated: Callable[[str], str], folder: Path) -> Program:
     assert service.built is not None
     context, name = service.built
     stage = dockerfile.read(context / name)[-1]

@@ -22,6 +22,7 @@ from operators.engines.faust.settings import broker, credentials
 from operators.engines.faust.tasks import Job, Signals, TaskThread
 from operators.engines.faust.views import add_views
 from operators.engines.report import Until
+from operators.engines.web import EVERYWHERE, WebAddress
 from operators.execution.progress import progress_topic, task_name
 from streams.log.kafka.address import Address
 from streams.log.leases import owner_name
@@ -34,21 +35,18 @@ SESSION_SECONDS: Final = 10.0
 HOLD_SECONDS: Final = 3.0
 #: At the end so long for the open transaction, and for giving the tasks up.
 END_SECONDS: Final = 15.0
-#: A worker whose thread has not moved for so long is told as not well.
-STUCK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a worker runs. `session` is in seconds; no web server with `web_port` None; `folder` is where Faust may
+    """How a worker runs. `session` is in seconds; no web server with `web` None; `folder` is where Faust may
     keep files. `until` and `max_wait` as in `Hub.run`."""
 
     folder: Path
     until: Until | None = None
     max_wait: float | None = 5.0
     session: float = SESSION_SECONDS
-    web_host: str = "0.0.0.0"
-    web_port: int | None = 6066
+    web: WebAddress | None = None
 
 
 class App(faust.App):
@@ -73,10 +71,6 @@ class App(faust.App):
         self.handover.end()
         await asyncio.get_running_loop().run_in_executor(None, self._end_of_tasks)
         await super().on_stop()
-
-    def is_well(self) -> bool:
-        """True while the thread that runs the tasks lives and moves."""
-        return self.tasks.is_alive() and self.tasks.still_for() < STUCK_SECONDS
 
     def _end_of_tasks(self) -> None:
         if self.tasks.ident is not None:
@@ -116,9 +110,9 @@ def make_app(
         topic_disable_leader=True,
         autodiscover=False,
         datadir=settings.folder,
-        web_enabled=settings.web_port is not None,
-        web_bind=settings.web_host,
-        web_port=settings.web_port or 6066,
+        web_enabled=settings.web is not None,
+        web_bind=settings.web.host if settings.web else EVERYWHERE,
+        web_port=settings.web.port if settings.web else 6066,
         worker_redirect_stdouts=False,
     )
     app.handover = Handover()
@@ -132,7 +126,7 @@ def make_app(
         watch=watch,
     )
     _follow_group(app, topics)
-    if settings.web_port is not None:
+    if settings.web is not None:
         add_views(app, name)
     return app
 

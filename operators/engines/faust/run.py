@@ -13,6 +13,7 @@ import faust
 from catalog.errors import HeadwaterError
 from operators.engines.faust.app import App
 from operators.engines.report import RunFailed, RunReport
+from operators.engines.web import port_taken
 from operators.errors import TaskFailed
 
 
@@ -75,12 +76,7 @@ def _told(error: BaseException, app: App, name: str) -> BaseException:
     if isinstance(cause, HeadwaterError):
         return cause
     if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
-        return TaskFailed(
-            f"The web server's port {app.conf.web_port} is taken",
-            where=name,
-            fix="Name another with --web-port (web_port=), or none with --web-port 0: workers of one machine need "
-            "one each.",
-        )
+        return port_taken(app.conf.web_port, name)
     return TaskFailed(
         f"The Faust worker has stopped: {type(cause).__name__}: {cause}",
         where=name,

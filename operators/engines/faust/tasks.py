@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 
 from operators.engines.faust.handover import Handover
+from operators.engines.idle import Idle
 from operators.engines.report import RunReport, Until
 from operators.engines.tally import Tally
 from operators.engines.worker import Worker
@@ -97,8 +98,9 @@ class TaskThread(Thread):
 
     def _work(self, worker: Worker, plan: Plan, context: Context) -> None:
         assert self.tally is not None
+        idle = Idle(context.log)
         while not self._handover.over:
-            version = context.log.version()
+            idle.begin()
             if not self._handover.begin(LOOK_SECONDS):
                 self._moved = monotonic()
                 continue
@@ -114,7 +116,7 @@ class TaskThread(Thread):
             if over:
                 return
             if not happened:
-                context.log.wait(LOOK_SECONDS, version)
+                idle.wait(LOOK_SECONDS)
 
     def _ask_back(self, worker: Worker) -> None:
         """Have the group decide anew if tasks were lost that it gave to this worker."""

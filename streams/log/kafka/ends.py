@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 
-from streams.log.kafka.fetch import FOLLOWED, fresh_for
+from streams.log.kafka.fetch import FOLLOWED, Fetcher, fresh_for
 from streams.log.kafka.wire import Place, Wire
 
 
@@ -16,8 +16,8 @@ class Ends:
     Who asks for one partition asks for all that were lately asked for. Any thread may call any method.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
         self._lock = Lock()
         self._used: dict[Place, float] = {}
         self._known: dict[Place, int] = {}
@@ -48,13 +48,30 @@ class Ends:
                 if self._known.get(place, end) < end:
                     self._known = {**self._known, place: end}
 
+    def wait(self, wire: Wire, timeout: float) -> None:
+        """Return as soon as one of those lately asked for has moved on, or after `timeout` seconds. KafkaError."""
+        with self._lock:
+            now = monotonic()
+            lately = [place for place, used in self._used.items() if now - used < FOLLOWED + timeout]
+            known = {place: self._known[place] for place in lately if place in self._known}
+        if not known:
+            sleep(timeout)
+            return
+        found = self._fetcher.wait(wire, known, timeout)
+        with self._lock:
+            if found.keys() >= self._known.keys() and self._known.keys() == known.keys():
+                self._told({place: max(end, self._known[place]) for place, end in found.items()}, now)
+
     def renew(self) -> None:
         """Something was committed by this process: no answer from before is good any more."""
         self._renewed = monotonic()
 
     def _ask(self, places: list[Place]) -> None:
         asked = monotonic()
-        self._known = self._wire.ends(places)
+        self._told(self._fetcher.ends(places), asked)
+
+    def _told(self, known: dict[Place, int], asked: float) -> None:
         arrived = monotonic()
+        self._known = known
         self._asked = asked
         self._good_until = arrived + fresh_for(arrived - asked)

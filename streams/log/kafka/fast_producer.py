@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ from confluent_kafka import Producer as Client
 
 from streams.log.kafka.fast_settings import fast_settings
 from streams.log.kafka.topics import LARGEST_MESSAGE
-from streams.log.kafka.wire import SILENCE_SECONDS, Place, Wire, telling
+from streams.log.kafka.vigil import SILENCE_SECONDS
+from streams.log.kafka.wire import Place, Wire
 from streams.log.protocol import Fenced, LogBusy, LogError
 from streams.message import Headers
 
@@ -90,7 +91,8 @@ class FastProducer:
     def _connect(self, seconds: float) -> None:
         self._client.list_topics("__transaction_state", timeout=seconds)
 
-    def begin(self) -> None:
+    def begin(self, soon: Iterable[Place]) -> None:
+        """Begin a transaction; this client adds each partition when it first writes there."""
         self._do(self._client.begin_transaction, "beginning a transaction")
 
     def send(
@@ -128,7 +130,7 @@ class FastProducer:
     def flush(self) -> list[tuple[int, int] | None]:
         """The first and last offset of what each `send` since the last flush sent; None of nothing."""
         sent, self._sent = self._sent, []
-        with telling(self._wire.address, "writing"):
+        with self._wire.vigil.over("writing"):
             left = self._do(lambda: self._client.flush(DELIVERY_SECONDS), "writing")
         if left:
             raise self._away(f"{left} messages were not taken")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import chain
 from threading import RLock
 from time import monotonic
@@ -13,7 +14,16 @@ from kafka.errors import OffsetOutOfRangeError, for_code
 from kafka.protocol.consumer import FetchRequest
 
 from streams.log.kafka.decode import Columns, decode
-from streams.log.kafka.wire import READ_COMMITTED, Place, Wire, check
+from streams.log.kafka.unseen import Unseen
+from streams.log.kafka.wire import (
+    LATEST,
+    READ_COMMITTED,
+    Place,
+    Wire,
+    check,
+    offsets_request,
+    told_offsets,
+)
 from streams.message import Fetched
 
 #: An answer of "nothing new" is good for so many seconds, or for as long as it took, up to the longest: for one pass
@@ -26,6 +36,8 @@ FOLLOWED: Final = 2.0
 KEPT_BYTES: Final = 4 << 20
 #: All that is kept. What was not read for longest goes first.
 ALL_KEPT_BYTES: Final = 128 << 20
+#: Where several brokers are asked to wait, all wait for the slowest.
+SHORT_WAIT: Final = 0.005
 PARTITION_BYTES: Final = 2 << 20
 ANSWER_BYTES: Final = 16 << 20
 
@@ -96,8 +108,9 @@ class Fetcher:
     pass over many partitions with nothing new costs one request. Any thread may call any method.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, unseen: Unseen | None = None) -> None:
         self._wire = wire
+        self._unseen = unseen or Unseen(wire)
         self._lock = RLock()
         self._windows: dict[Place, _Window] = {}
         self._renewed = 0.0
@@ -134,6 +147,41 @@ class Fetcher:
                 asked = True
             return _joined(parts, offset)
 
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Where what is committed ends in each partition. Of those that were read to their end, what is new comes with
+        the same answer, and is there for the next read."""
+        with self._lock:
+            at = {place: self._caught_up(place) for place in places}
+            asked = {place: offset for place, offset in at.items() if offset is not None}
+            came = self._fetched(asked) if asked else {}
+            others = [place for place, offset in at.items() if offset is None]
+            found = {place: stable for place, (_, stable) in came.items()}
+            if others:
+                self._unseen.wait()
+                found |= self._wire.ends(others)
+                self.learn(found)
+            return found
+
+    def wait(self, wire: Wire, known: Mapping[Place, int], timeout: float) -> dict[Place, int]:
+        """Where what is committed ends in each of these partitions, as soon as it is further than `known`, or than what
+        was read, or after `timeout` seconds; what is new is there for the next read. `wire` is for this alone: a broker
+        answers the requests of one connection one after the other. KafkaError."""
+        self._unseen.wait()
+        with self._lock:
+            windows = {place: self._windows.get(place) for place in known}
+            asked = {
+                place: known[place] if window is None else max(window.next, window.stable, known[place])
+                for place, window in windows.items()
+            }
+        began = monotonic()
+        if len({wire.leader(place) for place in asked}) > 1:
+            # All brokers' answers are waited for.
+            timeout = min(timeout, SHORT_WAIT)
+        came = self._attempt(wire, asked, round(timeout * 1_000))
+        with self._lock:
+            self._take(came, asked, began)
+        return {place: stable for place, (_, stable) in came.items()}
+
     def renew(self) -> None:
         """Something was committed by this process: no answer from before is good any more."""
         self._renewed = monotonic()
@@ -156,19 +204,36 @@ class Fetcher:
 
     def _fetch(self, place: Place, window: _Window) -> None:
         """Ask for this partition, and for the others that are followed."""
-        now = monotonic()
-        asked = {place: window.next} | {other: self._windows[other].next for other in self._others(place, now)}
+        self._fetched({place: window.next} | {one: self._windows[one].next for one in self._others(place, monotonic())})
+
+    def _fetched(self, asked: dict[Place, int]) -> dict[Place, tuple[Columns, int]]:
+        began = monotonic()
         came = self._ask(asked)
+        self._take(came, asked, began)
+        return came
+
+    def _take(self, came: Mapping[Place, tuple[Columns, int]], asked: Mapping[Place, int], began: float) -> None:
+        """Keep what came for what was asked at `began`."""
         arrived = monotonic()
-        for other, (columns, stable) in came.items():
-            known = self._windows[other]
-            if columns.start != known.next:
-                known.restart(columns.start)
-            known.checked = now
-            known.fresh = arrived + fresh_for(arrived - now)
-            known.stable = stable
-            known.add(columns, KEPT_BYTES)
+        for place, (columns, stable) in came.items():
+            window = self._windows.get(place)
+            if window is None:
+                continue
+            if asked[place] != window.next:
+                window.stable = max(window.stable, stable)
+                continue
+            if columns.start != window.next:
+                window.restart(columns.start)
+            window.checked = began
+            window.fresh = arrived + fresh_for(arrived - began)
+            window.stable = stable
+            window.add(columns, KEPT_BYTES)
         self._evict()
+
+    def _caught_up(self, place: Place) -> int | None:
+        """Where to fetch on in a partition all of whose known messages were read; None for others."""
+        window = self._windows.get(place)
+        return window.next if window is not None and window.served >= max(window.next, window.stable) else None
 
     def _others(self, place: Place, now: float) -> list[Place]:
         """The other partitions that were read to their end, and of which nobody knows whether there is more by now."""
@@ -197,54 +262,46 @@ class Fetcher:
                 break
         return _joined(parts, offset)
 
-    def _ask(self, asked: dict[Place, int]) -> dict[Place, tuple[Columns, int]]:
-        """What lies at these offsets, and where what is committed ends. For an offset that is gone, where the first one
-        that is there lies."""
+    def _ask(self, asked: Mapping[Place, int]) -> dict[Place, tuple[Columns, int]]:
+        """What lies at these offsets, and where what is committed ends; all that this process committed before is
+        seen. For an offset that is gone, where the first one that is there lies."""
 
-        def request(led: list[Place]) -> Any:
-            topics: dict[str, list[Any]] = {}
-            for place in led:
-                topics.setdefault(place.topic, []).append(
-                    _Partition(
-                        partition=place.partition,
-                        current_leader_epoch=-1,
-                        fetch_offset=asked[place],
-                        last_fetched_epoch=-1,
-                        partition_max_bytes=PARTITION_BYTES,
-                    )
-                )
-            return FetchRequest(
-                max_wait_ms=0,
-                min_bytes=0,
-                max_bytes=ANSWER_BYTES,
-                isolation_level=READ_COMMITTED,
-                session_id=0,
-                session_epoch=-1,
-                topics=list(topics.items()),
-                forgotten_topics_data=[],
-                rack_id="",
-                max_version=12,
+        def attempt() -> tuple[dict[Place, tuple[Columns, int]], bool]:
+            hidden = self._unseen.places()
+            if not hidden:
+                return self._attempt(self._wire, asked, 0), True
+            # The broker looks there before it looks for what is to be read.
+            ends, answers = self._wire.ask_leaders(
+                [(hidden, partial(offsets_request, which=LATEST)), (asked, partial(_request, asked=asked, wait=0))]
             )
+            return self._told(answers, asked), self._unseen.told(told_offsets(ends))
 
-        def attempt() -> dict[Place, tuple[Columns, int]]:
-            found: dict[Place, tuple[Columns, int]] = {}
-            outside: list[Place] = []
-            (answers,) = self._wire.ask_leaders(asked, [request])
-            for answer in answers:
-                check(answer.error_code, "fetch")
-                for topic in answer.responses:
-                    for told in topic.partitions:
-                        place = Place(topic.topic, told.partition_index)
-                        if for_code(told.error_code) is OffsetOutOfRangeError:
-                            outside.append(place)
-                            continue
-                        check(told.error_code, f"{topic.topic} {told.partition_index}")
-                        found[place] = (_decoded(place, told, asked[place]), told.last_stable_offset)
-            for place, (first, end) in self._wire.bounds(outside).items():
-                found[place] = (Columns(max(first, asked[place])), end)
-            return found
+        while True:
+            came, seen = self._wire.patiently(attempt, doing="reading")
+            if seen:
+                return came
+            self._unseen.wait()
 
-        return self._wire.patiently(attempt, doing="reading")
+    def _attempt(self, wire: Wire, asked: Mapping[Place, int], wait: int) -> dict[Place, tuple[Columns, int]]:
+        (answers,) = wire.ask_leaders([(asked, partial(_request, asked=asked, wait=wait))])
+        return self._told(answers, asked)
+
+    def _told(self, answers: Iterable[Any], asked: Mapping[Place, int]) -> dict[Place, tuple[Columns, int]]:
+        found: dict[Place, tuple[Columns, int]] = {}
+        outside: list[Place] = []
+        for answer in answers:
+            check(answer.error_code, "fetch")
+            for topic in answer.responses:
+                for told in topic.partitions:
+                    place = Place(topic.topic, told.partition_index)
+                    if for_code(told.error_code) is OffsetOutOfRangeError:
+                        outside.append(place)
+                        continue
+                    check(told.error_code, f"{topic.topic} {told.partition_index}")
+                    found[place] = (_decoded(place, told, asked[place]), told.last_stable_offset)
+        for place, (first, end) in self._wire.bounds(outside).items():
+            found[place] = (Columns(max(first, asked[place])), end)
+        return found
 
     def _evict(self) -> None:
         total = sum(window.size for window in self._windows.values())
@@ -255,6 +312,33 @@ class Fetcher:
             window.restart(window.served)
             if total <= ALL_KEPT_BYTES // 2:
                 return
+
+
+def _request(led: list[Place], asked: Mapping[Place, int], wait: int) -> Any:
+    """Asks for what is committed behind these offsets; if there is nothing, the broker waits so many milliseconds."""
+    topics: dict[str, list[Any]] = {}
+    for place in led:
+        topics.setdefault(place.topic, []).append(
+            _Partition(
+                partition=place.partition,
+                current_leader_epoch=-1,
+                fetch_offset=asked[place],
+                last_fetched_epoch=-1,
+                partition_max_bytes=PARTITION_BYTES,
+            )
+        )
+    return FetchRequest(
+        max_wait_ms=wait,
+        min_bytes=1 if wait else 0,
+        max_bytes=ANSWER_BYTES,
+        isolation_level=READ_COMMITTED,
+        session_id=0,
+        session_epoch=-1,
+        topics=list(topics.items()),
+        forgotten_topics_data=[],
+        rack_id="",
+        max_version=12,
+    )
 
 
 def fresh_for(taken: float) -> float:

@@ -10,6 +10,7 @@ from typing import Final
 from weakref import WeakSet
 
 from kafka import TopicPartition
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from streams.log.kafka.address import Address
@@ -19,6 +20,7 @@ from streams.log.kafka.groups import commit_offsets, readers_of
 from streams.log.kafka.leases import KafkaLeases
 from streams.log.kafka.producer import Producer
 from streams.log.kafka.topics import Topics
+from streams.log.kafka.unseen import Unseen
 from streams.log.kafka.wire import Place, Wire
 from streams.log.kafka.writer import KafkaWriter, Transactions
 from streams.log.protocol import LogError, Reader, Topic
@@ -41,8 +43,10 @@ class KafkaLog:
         self._producer = _producer(self.address)
         self._wire = Wire(self.address)
         self._topics = Topics(self._wire)
-        self._fetcher = Fetcher(self._wire)
-        self._ends = Ends(self._wire)
+        self._unseen = Unseen(self._wire)
+        self._fetcher = Fetcher(self._wire, self._unseen)
+        self._ends = Ends(self._fetcher)
+        self._waiting: Wire | None = None
         self._writers: dict[str, WeakSet[KafkaWriter]] = {}
         self._lock = Lock()
         self._leases: KafkaLeases | None = None
@@ -61,6 +65,7 @@ class KafkaLog:
         """For each partition its first readable offset and the offset after its last committed message.
         UnknownTopic."""
         places = self._places(topic)
+        self._unseen.wait()
         found = self._wire.bounds(places)
         self._learn({place: end for place, (_, end) in found.items()})
         return [found[place] for place in places]
@@ -82,6 +87,7 @@ class KafkaLog:
     def last(self, topic: str, partition: int, count: int = 1) -> Fetched:
         """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
         place = self._place(topic, partition)
+        self._unseen.wait()
         first, end = self._wire.bounds([place])[place]
         self._learn({place: end})
         reach = 2 * count + _FIRST_LOOK
@@ -104,7 +110,7 @@ class KafkaLog:
         """Own the task: earlier writers of it are fenced and their open transactions are gone when this returns.
         `owner` is not kept: the broker knows owners by their epoch."""
         producer = self._producer(self._wire, self.address.prefix + task, self._topics.known())
-        writer = KafkaWriter(task, producer, self._topics, self._wire, self._renew)
+        writer = KafkaWriter(task, producer, self._topics, self._wire, self._unseen, self._renew)
         with self._lock:
             earlier = list(self._writers.setdefault(task, WeakSet()))
             self._writers[task].clear()
@@ -118,6 +124,7 @@ class KafkaLog:
         ends were asked for, through this object, or to any topic before one was; one request to each broker."""
         ends = self._ends.anew(self._fetcher.followed())
         if not ends:
+            self._unseen.wait()
             ends = self._wire.ends(place for topic in self._topics.all() for place in self._places(topic.name))
         self._fetcher.learn(ends)
         return sum(ends.values()) + len(ends)
@@ -130,6 +137,17 @@ class KafkaLog:
             sleep(min(pause, left))
             pause = min(1.2 * pause, 0.01)
         return version
+
+    def wait_for_more(self, timeout: float) -> None:
+        """Return as soon as there is more in what `ends` was lately asked for, or after `timeout` seconds; the broker
+        says so by itself, and what is new is here then."""
+        try:
+            if self._waiting is None:
+                self._waiting = Wire(self.address)
+            self._ends.wait(self._waiting, timeout)
+        except (KafkaError, LogError):
+            # The next read waits for the broker, and says so.
+            sleep(min(timeout, 0.01))
 
     def show_positions(self, reader: str, positions: Mapping[tuple[str, int], int]) -> bool:
         """Commit these as the offsets of the consumer group `reader`, under this log's prefix: tools that watch a
@@ -164,6 +182,8 @@ class KafkaLog:
         if self._leases is not None:
             self._leases.close()
         self._fetcher.close()
+        if self._waiting is not None:
+            self._waiting.close()
         self._wire.close()
 
     def __enter__(self) -> KafkaLog:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import (
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
@@ -20,7 +20,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
 from streams.log.kafka.topics import LARGEST_MESSAGE
-from streams.log.kafka.wire import Place, Wire, client_settings, is_passing, refused, telling
+from streams.log.kafka.wire import Place, Wire, client_settings, is_passing, refused
 from streams.log.protocol import Fenced, LogBusy, LogError
 from streams.message import Headers
 
@@ -108,8 +108,15 @@ class Producer:
             raise
         return client
 
-    def begin(self) -> None:
-        self._do(self._client.begin_transaction, "beginning a transaction")
+    def begin(self, soon: Iterable[Place]) -> None:
+        """Begin a transaction, which will write to these partitions too: they are added with its first."""
+
+        def beginning() -> None:
+            self._client.begin_transaction()
+            for place in soon:
+                self._client._transaction_manager.maybe_add_partition_to_transaction(TopicPartition(*place))
+
+        self._do(beginning, "beginning a transaction")
 
     def send(
         self,
@@ -143,16 +150,16 @@ class Producer:
             self._client.flush()
             return [(futures[0].get().offset, futures[-1].get().offset) if futures else None for _, futures in sent]
 
-        with telling(self._wire.address, "writing"):
+        with self._wire.vigil.over("writing"):
             return self._do(flushing, "writing")
 
     def commit(self) -> None:
-        with telling(self._wire.address, "committing"):
+        with self._wire.vigil.over("committing"):
             self._do(self._client.commit_transaction, "committing")
 
     def abort(self) -> None:
         self._sent = []
-        with telling(self._wire.address, "aborting"):
+        with self._wire.vigil.over("aborting"):
             self._do(self._client.abort_transaction, "aborting")
 
     def close(self) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from threading import Timer
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,6 +22,7 @@ from kafka.protocol.consumer import ListOffsetsRequest
 
 from streams.log.kafka.address import Address
 from streams.log.kafka.diagnosis import check_files, unreachable
+from streams.log.kafka.vigil import SILENCE_SECONDS, Vigil
 from streams.log.protocol import LogError
 
 logger = logging.getLogger(__name__)
@@ -32,8 +31,7 @@ T = TypeVar("T")
 
 #: A dead cluster is given so many seconds before the first connection counts as failed.
 CONNECT_SECONDS: Final = 8.0
-#: A broker that does not answer for so long is told of in the program's log, and again every so many seconds.
-SILENCE_SECONDS: Final = 1.0
+#: A broker that is waited for is told of again every so many seconds.
 REMIND_SECONDS: Final = 30.0
 
 EARLIEST: Final = -2
@@ -69,6 +67,7 @@ class Wire:
 
     def __init__(self, address: Address, *, connect_seconds: float = CONNECT_SECONDS) -> None:
         self.address = address
+        self.vigil = Vigil(address.servers)
         self._leaders: dict[str, list[int]] = {}
         check_files(address)
         quiet = logging.getLogger("kafka")
@@ -139,22 +138,28 @@ class Wire:
         self._leaders.update(found)
         return found
 
-    def ask_leaders(self, places: Iterable[Place], requests: Sequence[Callable[[list[Place]], Any]]) -> list[list[Any]]:
-        """Send these requests, all at once, to each broker that leads some of these partitions; for each request the
-        brokers' answers. KafkaError."""
-        by_leader: dict[int, list[Place]] = {}
-        for place in places:
-            leaders = self.partitions(place.topic)
-            if leaders is None or place.partition >= len(leaders):
-                raise BrokerNotAvailableError(f"{place.topic} is not there")
-            by_leader.setdefault(leaders[place.partition], []).append(place)
-        asked = [[(node, request(led)) for node, led in by_leader.items()] for request in requests]
+    def ask_leaders(self, asks: Sequence[tuple[Iterable[Place], Callable[[list[Place]], Any]]]) -> list[list[Any]]:
+        """Send requests, each to every broker that leads some of its partitions: all at once, but one broker takes them
+        in this order. For each request the brokers' answers. KafkaError."""
+        asked = []
+        for places, request in asks:
+            by_leader: dict[int, list[Place]] = {}
+            for place in places:
+                by_leader.setdefault(self.leader(place), []).append(place)
+            asked.append([(node, request(led)) for node, led in by_leader.items()])
 
         async def sending() -> list[list[Any]]:
             waiting = [[self._manager.send(what, node_id=node) for node, what in group] for group in asked]
             return [[await answer for answer in group] for group in waiting]
 
         return self._manager.run(sending)
+
+    def leader(self, place: Place) -> int:
+        """The broker that leads a partition. KafkaError."""
+        leaders = self.partitions(place.topic)
+        if leaders is None or place.partition >= len(leaders):
+            raise BrokerNotAvailableError(f"{place.topic} is not there")
+        return leaders[place.partition]
 
     def bounds(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
         """The first offset of each partition, and the end of what is committed there."""
@@ -167,24 +172,9 @@ class Wire:
         return found
 
     def _offsets(self, places: list[Place], *kinds: int) -> list[dict[Place, int]]:
-        def request(led: list[Place], which: int) -> Any:
-            topics: dict[str, list[Any]] = {}
-            for place in led:
-                topics.setdefault(place.topic, []).append(_Partition(place.partition, -1, which))
-            return ListOffsetsRequest(
-                replica_id=-1, isolation_level=READ_COMMITTED, topics=list(topics.items()), max_version=5
-            )
-
         def attempt() -> list[dict[Place, int]]:
-            found: list[dict[Place, int]] = []
-            for which in self.ask_leaders(places, [partial(request, which=kind) for kind in kinds]):
-                found.append({})
-                for answer in which:
-                    for topic in answer.topics:
-                        for told in topic.partitions:
-                            check(told.error_code, topic.name)
-                            found[-1][Place(topic.name, told.partition_index)] = told.offset
-            return found
+            asks = [(places, partial(offsets_request, which=kind)) for kind in kinds]
+            return [told_offsets(answers) for answers in self.ask_leaders(asks)]
 
         return self.patiently(attempt, doing="asking for offsets")
 
@@ -192,25 +182,23 @@ class Wire:
         self.admin.close()
 
 
-@contextmanager
-def telling(address: Address, doing: str) -> Iterator[None]:
-    """Says in the program's log that a broker is waited for, if what is done meanwhile takes long."""
-    began = monotonic()
-    told: list[bool] = []
+def offsets_request(led: list[Place], which: int) -> Any:
+    """Asks where partitions begin (EARLIEST), or where what is committed ends (LATEST)."""
+    topics: dict[str, list[Any]] = {}
+    for place in led:
+        topics.setdefault(place.topic, []).append(_Partition(place.partition, -1, which))
+    return ListOffsetsRequest(replica_id=-1, isolation_level=READ_COMMITTED, topics=list(topics.items()), max_version=5)
 
-    def tell() -> None:
-        told.append(True)
-        logger.warning("waiting for the broker at %s (%s)", address.servers, doing)
 
-    timer = Timer(2 * SILENCE_SECONDS, tell)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-    if told:
-        logger.warning("the broker at %s is back after %.1f s", address.servers, monotonic() - began)
+def told_offsets(answers: Iterable[Any]) -> dict[Place, int]:
+    """What the brokers answered to it. KafkaError."""
+    found = {}
+    for answer in answers:
+        for topic in answer.topics:
+            for told in topic.partitions:
+                check(told.error_code, topic.name)
+                found[Place(topic.name, told.partition_index)] = told.offset
+    return found
 
 
 def check(code: int, about: str) -> None:

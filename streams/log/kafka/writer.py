@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from time import sleep
 from typing import Final, NamedTuple, Protocol
 
 from streams.log.kafka.topics import Topics
+from streams.log.kafka.unseen import Unseen
 from streams.log.kafka.wire import Place, Wire
 from streams.log.protocol import Fenced, LogError, Placed
 from streams.message import Headers
@@ -22,7 +22,7 @@ class Transactions(Protocol):
 
     transactional_id: str
 
-    def begin(self) -> None: ...
+    def begin(self, soon: Iterable[Place]) -> None: ...
 
     def send(
         self,
@@ -62,12 +62,14 @@ class KafkaWriter:
         producer: Transactions,
         topics: Topics,
         wire: Wire,
+        unseen: Unseen,
         committed: Callable[[], None],
     ) -> None:
         self.task = task
         self._producer = producer
         self._topics = topics
         self._wire = wire
+        self._unseen = unseen
         self._committed = committed
         self._pid = os.getpid()
         self._open = False
@@ -79,6 +81,9 @@ class KafkaWriter:
         self._bytes = 0
         self._sent: list[_Append] = []
         self._ends: dict[Place, int] = {}
+        #: The partitions of this transaction, and those that it and the one before began to write to behind a flush.
+        self._used: set[Place] = set()
+        self._soon: set[Place] = set()
 
     def append(
         self,
@@ -129,9 +134,10 @@ class KafkaWriter:
                 self._ends[place] = span[1] + 1
         return placed
 
-    def commit(self) -> None:
+    def commit(self, *, seen: bool = True) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogError; then nothing of it
-        is visible. Without an append since the last commit it does nothing."""
+        is visible. Without an append since the last commit it does nothing. Without `seen` it returns before others
+        may see it; this log's own next read waits for it."""
         self._check()
         self.flush()
         if not self._open:
@@ -142,8 +148,11 @@ class KafkaWriter:
         with self._ending_on_error():
             self._producer.commit()
         self._open = False
-        ends, self._ends = self._ends, {}
-        wait_until_seen(self._wire, ends, self._producer.transactional_id)
+        self._soon &= self._used
+        self._unseen.add(self._producer.transactional_id, self._ends)
+        self._ends = {}
+        if seen:
+            self._unseen.wait()
         self._committed()
 
     def abort(self) -> None:
@@ -188,9 +197,15 @@ class KafkaWriter:
         waiting, self._waiting = self._waiting, []
         self._bytes = 0
         with self._ending_on_error():
+            places = {one.place for one in waiting}
             if not self._open:
-                self._producer.begin()
+                # What was written behind the first flush before will be again: named at once, it costs nothing then.
+                self._producer.begin(self._soon - places)
                 self._open = True
+                self._used = places
+            else:
+                self._soon |= places - self._used
+                self._used |= places
             for one in waiting:
                 self._producer.send(one.place, one.keys, one.values, one.headers)
         self._sent += waiting
@@ -238,25 +253,6 @@ class KafkaWriter:
         except BaseException:
             self.abort()
             raise
-
-
-def wait_until_seen(wire: Wire, ends: dict[Place, int], transactional_id: str) -> None:
-    """A commit is certain before its markers are in all partitions. Wait until they are there, and what was written
-    before these ends is seen by readers of what is committed. Behind an older transaction of another writer that
-    is still open it stays hidden: that is not waited for."""
-    tries = 0
-    while True:
-        seen = wire.ends(ends)
-        if all(seen[place] >= end for place, end in ends.items()):
-            return
-        tries += 1
-        if tries % 8 == 0:
-            told = wire.patiently(
-                lambda: wire.admin.describe_transactions([transactional_id]), doing="asking for a transaction"
-            )
-            if not any(one.state.value.startswith("Prepare") for one in told.values()):
-                return
-        sleep(0.0005 * tries)
 
 
 def _refuse_unfit(
