@@ -42,7 +42,7 @@ class Pipeline(Learning):
 
     All operators take `on_error` ("quarantine": a batch on which a step fails is listed in `<name>.failed` and passed
     over; otherwise the task stops there), and `description`, `owner` and `tags` of their outputs in the catalog. `codec`
-    is the main output's: "arrow" unless said otherwise, "json" or "avro" for readers that know nothing of Headwater.
+    is the main output's: "arrow" if nothing is said, "json" or "avro" for readers that know nothing of Headwater.
     """
 
     def clean(
