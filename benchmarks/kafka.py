@@ -1,7 +1,8 @@
-"""Exactly-once loops over one partition of a real Kafka broker: ours next to the clients' own transactional loops.
+"""The same work on one broker, in one run: our operators, the raw clients' transactional loops, and our peers.
 
-`python -m benchmarks.kafka` starts a broker (HEADWATER_TEST_KAFKA names one that runs) and prints rows/s, MB/s and the
-ratio to the raw loop of the same client, which reads, decodes, encodes, writes and commits and does nothing else.
+`python -m benchmarks.kafka` starts a broker (HEADWATER_TEST_KAFKA names one that runs) and prints, for each kind of
+work, rows/s, MB/s, the share of the raw loop (the ceiling), how many times as fast ours is, and the goals. A loop is a
+process of its own, its output is read back and compared. What cannot be had here is named with the reason.
 """
 
 from __future__ import annotations
@@ -12,186 +13,180 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import numpy as np
-import orjson
 import pyarrow as pa
 
-import headwater as hw
-from streams.log import Topic, open_log
+from benchmarks.parts.kafka_measure import Loop, Result, measured
+from benchmarks.parts.kafka_peers import NotHad, kafka_streams, python_peer, quix
+from benchmarks.parts.kafka_rows import rows
 from tests.kafka_broker import NAMED, VERSION, Broker
 
-SECONDS_A_TRANSACTION = 1.0
-START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("at", pa.timestamp("us", "UTC"), nullable=False),
-        *(pa.field(f"level{number}", pa.float64()) for number in range(5)),
-        *(pa.field(f"count{number}", pa.int32()) for number in range(3)),
+#: Faust alone and rows in Python are slow: they are given so many.
+FEW = 20_000
+SOME = 100_000
+
+
+def ours(name: str, work: str, client: str = "kafka+fast", engine: str = "embedded", partitions: int = 1) -> Loop:
+    return Loop(
+        f"Headwater: {name}, {client}" + (", Faust engine" if engine == "faust" else ""),
+        lambda: [sys.executable, "-m", "benchmarks.parts.kafka_ours"],
+        work,
+        arguments=(client, engine),
+        made=engine != "log",
+        partitions=partitions,
+        checked=work != "label_arrow",
+    )
+
+
+def raw(client: str, work: str, partitions: int = 1, name: str = "raw loop") -> Loop:
+    return Loop(
+        f"{client}: {name}",
+        lambda: [sys.executable, "-m", "benchmarks.parts.kafka_raw"],
+        work,
+        arguments=(client,),
+        partitions=partitions,
+    )
+
+
+def peers(work: str, unit: str, partitions: int = 1, messages: int | None = None) -> list[Loop]:
+    """Peers in Python; `messages` limits the rows of those that take one after the other."""
+
+    def peer(name: str, command: Callable[[], Sequence[str]], promise: str, ends: bool, few: int | None) -> Loop:
+        return Loop(f"{name}, {unit}", command, work, promise, ends=ends, rows=few, partitions=partitions)
+
+    rows_of_faust = FEW if messages else None
+    return [
+        peer("Quix Streams", quix, "exactly once", False, messages),
+        peer("Bytewax", partial(python_peer, "bytewax", "kafka_bytewax"), "at least once", True, messages),
+        peer("Faust alone", partial(python_peer, "faust", "kafka_faust"), "at least once", False, rows_of_faust),
     ]
-)
 
 
-def rows(count: int, seed: int = 7) -> pa.Table:
-    """`count` rows of ten columns, about 76 bytes each."""
-    chance = np.random.default_rng(seed)
-    return pa.table(
-        [
-            pa.array(np.char.mod("sensor-%05d", chance.integers(0, 10_000, count))),
-            pa.array(START + 1_000 * np.arange(count)).cast(pa.timestamp("us", "UTC")),
-            *(pa.array(chance.random(count)) for _ in range(5)),
-            *(pa.array(chance.integers(0, 1_000, count).astype(np.int32)) for _ in range(3)),
-        ],
-        schema=SCHEMA,
-    )
+def streams(work: str, unit: str, partitions: int = 1) -> Loop:
+    return Loop(f"Kafka Streams (Java), {unit}", kafka_streams, work, java=True, ends=False, partitions=partitions)
 
 
-def arrow_values(table: pa.Table) -> list[bytes]:
-    """Messages of 1,000 rows."""
-    return [batch.serialize().to_pybytes() for batch in table.combine_chunks().to_batches(1_000)]
+def not_had(name: str, work: str, why: str) -> Loop:
+    def command() -> Sequence[str]:
+        raise NotHad(why)
+
+    return Loop(name, command, work)
 
 
-def json_values(table: pa.Table) -> list[bytes]:
-    return [orjson.dumps(row) for row in table.to_pylist()]
+def arrow_clean() -> list[Loop]:
+    return [
+        raw("confluent-kafka", "pass_arrow", name="raw loop, decodes and encodes"),
+        raw("kafka-python", "pass_arrow", name="raw loop, decodes and encodes"),
+        ours("clean", "clean_arrow"),
+        ours("clean", "clean_arrow", client="kafka"),
+        ours("clean", "clean_arrow", engine="faust"),
+        *peers("clean_arrow", "Arrow messages as bytes"),
+        streams("pass", "messages passed on as bytes, as there is no Arrow in it"),
+        *(loop for loop in peers("clean_json", "one row a message", messages=SOME)),
+        streams("clean_json", "one row a message"),
+    ]
 
 
-def through_arrow(value: bytes) -> bytes:
-    return pa.ipc.read_record_batch(pa.py_buffer(value), SCHEMA).serialize().to_pybytes()
+def arrow_label() -> list[Loop]:
+    return [
+        raw("confluent-kafka", "pass_arrow", name="raw loop, decodes and encodes"),
+        ours("ten functions and label model (two hops)", "label_arrow"),
+        ours("ten functions and label model (two hops)", "label_arrow", engine="faust"),
+        *peers("label_arrow", "Arrow as bytes, ten functions, majority"),
+        *peers("label_json", "one row a message, ten functions, majority", messages=SOME),
+        not_had("Kafka Streams (Java)", "label_json", "not measured: ten functions in Java would be another program"),
+    ]
 
 
-def through_json(value: bytes) -> bytes:
-    return orjson.dumps(orjson.loads(value))
+def json_rows() -> list[Loop]:
+    return [
+        raw("confluent-kafka", "clean_json"),
+        raw("kafka-python", "clean_json"),
+        ours("our log, the raw loop's work", "clean_json", engine="log"),
+        ours("clean", "clean_json"),
+        ours("clean", "clean_json", client="kafka"),
+        ours("clean", "clean_json", engine="faust"),
+        *peers("clean_json", "one row a message", messages=SOME),
+        streams("clean_json", "one row a message"),
+    ]
 
 
-def filled(url: str, values: list[bytes]) -> None:
-    """Put the values into the topic `in`, and make `out`."""
-    log = open_log(url)
-    log.create([Topic("in", 1), Topic("out", 1)])
-    writer = log.writer("fill/0")
-    for start in range(0, len(values), 5_000):
-        part = values[start : start + 5_000]
-        writer.append("in", 0, [None] * len(part), part, ())
-        writer.commit()
-    writer.close()
-    log.close()
+def repartition() -> list[Loop]:
+    return [
+        raw("confluent-kafka", "keyed_json", partitions=4),
+        raw("kafka-python", "keyed_json", partitions=4),
+        ours("repartition", "keyed_json", partitions=4),
+        ours("repartition", "keyed_json", client="kafka", partitions=4),
+        *peers("keyed_json", "one row a message", partitions=4, messages=SOME),
+        streams("keyed_json", "one row a message", partitions=4),
+    ]
 
 
-def raw_python(server: str, prefix: str, count: int, through: Callable[[bytes], bytes]) -> None:
-    """kafka-python's own transactional loop."""
-    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-
-    place = TopicPartition(f"{prefix}in", 0)
-    consumer = KafkaConsumer(
-        bootstrap_servers=server,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        max_poll_records=5_000,
-        max_partition_fetch_bytes=4 << 20,
-    )
-    consumer.assign([place])
-    consumer.seek_to_beginning(place)
-    producer = KafkaProducer(
-        bootstrap_servers=server, transactional_id=f"{prefix}raw", retry_backoff_ms=5, batch_size=256 << 10
-    )
-    producer.init_transactions()
-    taken = 0
-    while taken < count:
-        producer.begin_transaction()
-        until = time.monotonic() + SECONDS_A_TRANSACTION
-        while taken < count and time.monotonic() < until:
-            for record in consumer.poll(timeout_ms=100).get(place, ()):
-                producer.send(f"{prefix}out", value=through(record.value), partition=0)
-                taken += 1
-        producer.commit_transaction()
-    consumer.close()
-    producer.close()
+def show(title: str, table: pa.Table, results: list[Result], goals: Callable[[list[Result]], list[str]]) -> None:
+    """The first result is the ceiling, and ours the first of Headwater's operators."""
+    print(f"\n## {title}: {table.num_rows:,} rows\n")
+    print("| loop | promise | rows/s | MB/s | of the ceiling | ours is so many times it |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    own = mine(results)
+    for result in results:
+        if result.failure:
+            print(f"| {result.loop.name} | | not measured: {result.failure} | | | |")
+            continue
+        megabytes = statistics.median(result.megabytes)
+        ceiling = share(result, results[0])
+        times = f"{share(own, result):.2f}" if own is not None else ""
+        print(
+            f"| {result.loop.name} | {result.loop.promise} | {result.rate:,.0f} | {megabytes:.1f} | "
+            f"{ceiling:.2f} | {times} |"
+        )
+    if own is not None and not results[0].failure:
+        print("\nGoals: " + "; ".join(goals(results)), flush=True)
 
 
-def raw_fast(server: str, prefix: str, count: int, through: Callable[[bytes], bytes]) -> None:
-    """confluent-kafka's own transactional loop."""
-    from confluent_kafka import Consumer, Producer, TopicPartition
-
-    consumer: Any = Consumer(
-        {
-            "bootstrap.servers": server,
-            "group.id": f"{prefix}raw",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-        }
-    )
-    consumer.assign([TopicPartition(f"{prefix}in", 0, 0)])
-    producer: Any = Producer(
-        {
-            "bootstrap.servers": server,
-            "transactional.id": f"{prefix}fast",
-            "queue.buffering.max.messages": 2_000_000,
-            "batch.size": 1 << 20,
-        }
-    )
-    producer.init_transactions(30)
-    taken = 0
-    while taken < count:
-        producer.begin_transaction()
-        until = time.monotonic() + SECONDS_A_TRANSACTION
-        while taken < count and time.monotonic() < until:
-            for message in consumer.consume(10_000, 0.1):
-                if message.error() is None:
-                    producer.produce(f"{prefix}out", through(message.value()), partition=0)
-                    taken += 1
-            producer.poll(0)
-        producer.commit_transaction(30)
-    consumer.close()
+def mine(results: list[Result]) -> Result | None:
+    """Our operator on the embedded engine with the faster client."""
+    found = (one for one in results if one.loop.arguments == ("kafka+fast", "embedded") and not one.failure)
+    return next(found, None)
 
 
-def through_log(url: str, through: Callable[[bytes], bytes]) -> None:
-    """The same loop through the log's protocol."""
-    log = open_log(url)
-    end = log.bounds("in")[0][1]
-    writer = log.writer("loop/0")
-    at = 0
-    while at < end:
-        until = time.monotonic() + SECONDS_A_TRANSACTION
-        while at < end and time.monotonic() < until:
-            fetched = log.read("in", 0, at)
-            values = [through(value) for value in fetched.values if value is not None]
-            writer.append("out", 0, [None] * len(values), values, ())
-            at = fetched.next
-        writer.commit()
-    log.close()
+def share(result: Result, other: Result) -> float:
+    """The median over the rounds of how many times as fast as the other it was."""
+    if other.failure:
+        return float("nan")
+    return statistics.median(one / two for one, two in zip(result.rates, other.rates, strict=True))
 
 
-def pipeline(codec: str, step: str) -> hw.Pipeline:
-    p = hw.Pipeline("bench", owner="bench", partitions=1)
-    given = p.stream(
-        "in", SCHEMA, time="at", codec=codec, expect=[hw.between("level0", 0, 1), hw.between("count0", 0, 1_000)]
-    )
-    if step == "clean":
-        p.clean(given, to="out")
-    else:
-        p.map(given, lambda batch: batch, reads=list(SCHEMA.names), to="out", schema=SCHEMA, time="at")
-    return p
+def goal(text: str, wanted: float, got: float) -> str:
+    return f"{text} ≥ {wanted:,.3g}: {got:,.3g}, {'met' if got >= wanted else 'missed'}"
 
 
-def operator(url: str, folder: Path, table: pa.Table, codec: str, step: str) -> float:
-    """Seconds that the embedded engine takes for one operator over rows that lie in the log."""
-    with hw.connect(folder, log=url) as hub:
-        job = pipeline(codec, step)
-        hub.register(job)
-        for start in range(0, table.num_rows, 500_000):
-            hub.publish("bench.in", table.slice(start, 500_000))
-        began = time.perf_counter()
-        hub.run(job, until="caught-up")
-        took = time.perf_counter() - began
-        assert len(hub.read("bench.out", columns=["level0"])) == table.num_rows
-        return took
+def of_quix(results: list[Result], unit: str) -> float:
+    own = mine(results)
+    found = [one for one in results if one.loop.name == f"Quix Streams, {unit}"]
+    return share(own, found[0]) if own is not None and found else float("nan")
+
+
+def arrow_goals(hops: int, unit: str, results: list[Result]) -> list[str]:
+    own = mine(results)
+    assert own is not None
+    return [
+        goal("share of the ceiling a hop", 0.7, hops * share(own, results[0])),
+        goal("rows/s", 1_500_000, own.rate),
+        goal("times Quix's rows", 20, of_quix(results, unit)),
+    ]
+
+
+def row_goals(results: list[Result]) -> list[str]:
+    own = mine(results)
+    assert own is not None
+    return [
+        goal("share of the ceiling", 0.7, share(own, results[0])),
+        goal("times Quix", 3, of_quix(results, "one row a message")),
+    ]
 
 
 @contextmanager
@@ -201,7 +196,7 @@ def broker() -> Iterator[str]:
         yield named
         return
     with tempfile.TemporaryDirectory() as folder:
-        made = Broker(Path(folder))
+        made = Broker(Path(folder), settings="log.segment.delete.delay.ms=1000")
         made.start()
         try:
             yield made.address
@@ -209,70 +204,34 @@ def broker() -> Iterator[str]:
             made.stop()
 
 
-def measure(what: Callable[[], float | None], repeat: int) -> float:
-    """Seconds, the median of so many runs."""
-    took = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        told = what()
-        took.append(told if told is not None else time.perf_counter() - began)
-    return statistics.median(took)
-
-
-def compare(server: str, name: str, table: pa.Table, codec: str, repeat: int) -> None:
-    values = arrow_values(table) if codec == "arrow" else json_values(table)
-    through = through_arrow if codec == "arrow" else through_json
-    size = sum(map(len, values))
-    print(f"\n{name}: {table.num_rows:,} rows, {len(values):,} messages, {size / 1e6:.0f} MB")
-    print(f"{'':45} {'rows/s':>12} {'MB/s':>7} {'of raw':>7}")
-    for client, raw in (("kafka", raw_python), ("kafka+fast", raw_fast)):
-
-        def url(client: str = client) -> str:
-            return f"{client}://{server}?prefix=bench-{uuid4().hex[:8]}."
-
-        def prepared() -> tuple[str, str]:
-            made = url()
-            filled(made, values)
-            return made, made.partition("prefix=")[2]
-
-        def run_raw(raw: Any = raw) -> float:
-            _, prefix = prepared()
-            began = time.perf_counter()
-            raw(server, prefix, len(values), through)
-            return time.perf_counter() - began
-
-        def run_log() -> float:
-            made, _ = prepared()
-            began = time.perf_counter()
-            through_log(made, through)
-            return time.perf_counter() - began
-
-        def run_operator(step: str) -> float:
-            with tempfile.TemporaryDirectory() as folder:
-                return operator(url(), Path(folder), table, codec, step)
-
-        ceiling = measure(run_raw, repeat)
-        for label, took in (
-            ("the client's own loop", ceiling),
-            ("our log", measure(run_log, repeat)),
-            ("map to Arrow, embedded engine", measure(lambda: run_operator("map"), repeat)),
-            ("clean to Arrow, embedded engine", measure(lambda: run_operator("clean"), repeat)),
-        ):
-            rate, ratio = table.num_rows / took, ceiling / took
-            print(f"{client + ': ' + label:45} {rate:12,.0f} {size / took / 1e6:7.1f} {ratio:7.2f}", flush=True)
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rows", type=int, default=2_000_000, help="rows in Arrow messages (a tenth as JSON)")
+    options.add_argument("--rows", type=int, default=5_000_000, help="rows in Arrow messages (a tenth as JSON)")
     options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--only", choices=["a1", "a2", "b", "d"], nargs="*", help="parts of it")
+    options.add_argument("--loops", default="", help="only loops whose names contain this, and the ceiling")
     given = options.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    print(f"Python {sys.version.split()[0]}, pyarrow {pa.__version__}, Kafka {VERSION}, {os.cpu_count()} cores")
-    table = rows(given.rows)
+    print(f"Python {sys.version.split()[0]}, pyarrow {pa.__version__}, Kafka {VERSION}, {os.cpu_count()} cores.")
+    many, few = rows(given.rows), rows(given.rows // 10)
+    natural = "one row a message"
+    parts = {
+        "a1": ("(a) Arrow messages of 1,000 rows, clean", many, arrow_clean(), partial(arrow_goals, 1, natural)),
+        "a2": (
+            "(a) Arrow messages of 1,000 rows, ten labelling functions and the label model",
+            many,
+            arrow_label(),
+            partial(arrow_goals, 2, f"{natural}, ten functions, majority"),
+        ),
+        "b": ("(b) One JSON row a message, clean", few, json_rows(), row_goals),
+        "d": ("(d) JSON rows to four partitions by another key", few, repartition(), row_goals),
+    }
     with broker() as server:
-        compare(server, "Messages of 1,000 rows", table, "arrow", given.repeat)
-        compare(server, "One JSON row a message", table.slice(0, given.rows // 10), "json", given.repeat)
+        for name, (title, table, loops, goals) in parts.items():
+            if given.only and name not in given.only:
+                continue
+            chosen = [loop for at, loop in enumerate(loops) if at == 0 or given.loops.lower() in loop.name.lower()]
+            show(title, table, measured(server, chosen, table, given.repeat), goals)
 
 
 if __name__ == "__main__":

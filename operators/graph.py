@@ -102,6 +102,7 @@ class Graph:
         self,
         operator: Operator,
         *,
+        codec: Codec | None = None,
         on_error: OnError = "stop",
         description: str = "",
         owner: str = "",
@@ -109,14 +110,14 @@ class Graph:
     ) -> Stream:
         """Add an operator of one's own; gives its main output. With on_error="quarantine" a batch on which a step fails
         is listed in `<name>.failed` and passed over; otherwise the task stops there. `description`, `owner` and `tags`
-        are those of its outputs in the catalog, the description that of the main one."""
+        are those of its outputs in the catalog, the description that of the main one, and so is `codec`."""
         tasks = tasks_of(operator)
         failed = failed_stream(operator.name, operator.outputs[0].partitions) if on_error == "quarantine" else None
         main, *side = (
             self._owned(replace(stream, owner=owner or stream.owner, tags=tuple(tags) or stream.tags))
             for stream in operator.outputs
         )
-        outputs = (replace(main, description=description or main.description), *side)
+        outputs = (replace(main, codec=codec or main.codec, description=description or main.description), *side)
         self._add(Node(operator.name, tasks, outputs, operator=operator, on_error=on_error, failed=failed))
         for given in operator.inputs:
             if given.stream.role == "retry":

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
+from catalog.specs import Codec
 from operators.clean import clean
 from operators.clean.impute import Imputer
 from operators.clean.normalise import Normaliser
@@ -40,7 +41,8 @@ class Pipeline(Learning):
     the stream `plant.readings`. `partitions` is what streams get unless they say otherwise.
 
     All operators take `on_error` ("quarantine": a batch on which a step fails is listed in `<name>.failed` and passed
-    over; otherwise the task stops there), and `description`, `owner` and `tags` of their outputs in the catalog.
+    over; otherwise the task stops there), and `description`, `owner` and `tags` of their outputs in the catalog. `codec`
+    is the main output's: "arrow" if nothing is said, "json" or "avro" for readers that know nothing of Headwater.
     """
 
     def clean(
@@ -56,6 +58,7 @@ class Pipeline(Learning):
         drop: Sequence[str] = (),
         rename: Mapping[str, str] | None = None,
         version: str = "1",
+        codec: Codec | None = None,
         on_error: OnError = "stop",
         description: str = "",
         owner: str = "",
@@ -72,7 +75,7 @@ class Pipeline(Learning):
             source, to=self._full(to), expect=expect, normalise=normalise, impute=impute, flag_imputed=flag_imputed,
             tables=tables, drop=drop, rename=rename, version=version,
         )  # fmt: skip
-        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+        return self.add(made, codec=codec, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def join(
         self,
@@ -96,6 +99,7 @@ class Pipeline(Learning):
         lateness: Duration = 0,
         tick: Duration | None = None,
         version: str = "1",
+        codec: Codec | None = None,
         on_error: OnError = "stop",
         description: str = "",
         owner: str = "",
@@ -115,7 +119,7 @@ class Pipeline(Learning):
             prefix=prefix, broadcast=broadcast, tolerance=tolerance, allow_exact=allow_exact, before=before,
             after=after, many=many, time_name=time_name, lateness=lateness, tick=tick, version=version,
         )  # fmt: skip
-        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+        return self.add(made, codec=codec, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def map(
         self,
@@ -131,6 +135,7 @@ class Pipeline(Learning):
         derives: Mapping[str, Sequence[str]] | None = None,
         row_wise: bool = False,
         version: str = "1",
+        codec: Codec | None = None,
         on_error: OnError = "stop",
         description: str = "",
         owner: str = "",
@@ -147,7 +152,7 @@ class Pipeline(Learning):
             source, function, reads=reads, to=self._full(to), schema=schema, key=key, time=time, add=add,
             derives=derives, row_wise=row_wise, version=version,
         )  # fmt: skip
-        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+        return self.add(made, codec=codec, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def filter(
         self,
@@ -158,6 +163,7 @@ class Pipeline(Learning):
         to: str,
         row_wise: bool = True,
         version: str = "1",
+        codec: Codec | None = None,
         on_error: OnError = "stop",
         description: str = "",
         owner: str = "",
@@ -166,7 +172,7 @@ class Pipeline(Learning):
         """Keep the rows for which the predicate is true: an Arrow expression, or a function of a batch with the
         columns `reads` that gives one truth value a row."""
         made = filter_rows(source, predicate, reads=reads, to=self._full(to), row_wise=row_wise, version=version)
-        return self.add(made, on_error=on_error, description=description, owner=owner, tags=tags)
+        return self.add(made, codec=codec, on_error=on_error, description=description, owner=owner, tags=tags)
 
     def repartition(
         self,
@@ -176,10 +182,11 @@ class Pipeline(Learning):
         *,
         partitions: int | None = None,
         version: str = "1",
+        codec: Codec | None = None,
         description: str = "",
         owner: str = "",
         tags: Iterable[str] = (),
     ) -> Stream:
         """The same rows under another key, each in the partition of its new key; without one, in `<to>.keyless`."""
         made = repartition(source, key, self._full(to), partitions=partitions, version=version)
-        return self.add(made, description=description, owner=owner, tags=tags)
+        return self.add(made, codec=codec, description=description, owner=owner, tags=tags)

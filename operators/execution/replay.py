@@ -128,7 +128,7 @@ class _TaskReplay:
     def __init__(self, node: Node, number: int, plan: Plan, context: Context) -> None:
         assert node.operator is not None
         self.name = task_name(node.name, number)
-        self.outputs = [*node.operator.outputs, *([node.failed] if node.failed else [])]
+        self.outputs = [*node.outputs, *([node.failed] if node.failed else [])]
         self._operator = node.operator
         self._node = node
         self._number = number

@@ -117,7 +117,7 @@ class Task:
         self._stalled = last.stalled if last else False
         self.ended = last.ended if last else False
         self._ends = {name: dict(ends) for name, ends in last.ends.items()} if last else {}
-        outputs = [*self.operator.outputs, *([self.node.failed] if self.node.failed else [])]
+        outputs = [*self.node.outputs, *([self.node.failed] if self.node.failed else [])]
         self._staging = Staging(self._writer)
         self._appenders = appenders_for(
             outputs,

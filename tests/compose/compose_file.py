@@ -58,7 +58,7 @@ class Service:
 
 
 def read(path: Path, environment: Mapping[str, str]) -> dict[str, Service]:
-    """The services of a file, by name, with the variables of `environment` and of the file `.env` beside it. Refused."""
+    """The services of a file by name, with the variables of `environment` and of the `.env` beside it. Refused."""
     values = {**_dotenv(path.with_name(".env")), **environment}
     document = _interpolated(yaml.safe_load(path.read_text()), values)
     _known(document, {"services", "volumes"}, str(path))

@@ -3,8 +3,8 @@
 Every container has an address of its own in 127.0.0.0/8 and listens at the ports that it would listen at. In what the
 file says of it, the names of services that listen, `localhost` and `0.0.0.0` stand for such addresses, and the places
 of volumes for folders. So what is published for the machine's own programs is found at a container's address, at the
-port that it has inside. What this does not show: that images can be built and fetched, that names are found by Docker's own
-DNS, and that containers see nothing of the machine.
+port that it has inside. What this does not show: that images can be built and fetched, that names are found by Docker's
+own DNS, and that containers see nothing of the machine.
 """
 
 from __future__ import annotations

@@ -272,6 +272,6 @@ def _refuse_unfit(
         )
     if not set(map(type, keys)) | set(map(type, values)) <= {bytes, type(None)}:
         raise LogError("A key or value is not bytes", where=topic, fix="Encode it before it is appended.")
-    each = {headers} if isinstance(headers, tuple) else set(headers)
+    each = [headers] if isinstance(headers, tuple) else {id(one): one for one in headers}.values()
     if not all(name.isascii() and type(value) is bytes for one in each for name, value in one):
         raise LogError("A header cannot be written", where=topic, fix="Give ASCII names and bytes as values.")
