@@ -27,7 +27,7 @@ def main() -> None:
     scale = {name: int(number) for name, _, number in (one.partition("=") for one in given.scale)}
     try:
         with Project(given.file, environment) as project:
-            project.up(scale)
+            project.up(scale=scale)
             for one in project.all():
                 ports = ", ".join(f"{one.address}:{port}" for port in one.service.ports)
                 print(f"{one.name:12} {project.states()[one.name]:10} {ports:25} {one.log}", flush=True)

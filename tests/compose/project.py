@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,11 +45,11 @@ class Project:
         self.down()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def up(self, scale: Mapping[str, int] | None = None, *, timeout: float = 300) -> None:
-        """Start what does not run yet, in the order that the file asks for, with as many containers of a service as
-        `scale` says. Refused if one does not come up in time."""
+    def up(self, *services: str, scale: Mapping[str, int] | None = None, timeout: float = 300) -> None:
+        """Start these services, or all, and those that they need, in the order that the file asks for; with as many
+        containers of a service as `scale` says. Refused if one does not come up in time."""
         until = time.monotonic() + timeout
-        waiting = dict(self.services)
+        waiting = {name: self.services[name] for name in self._needed(services or self.services)}
         while waiting:
             for name in [name for name in waiting if self._may_start(waiting[name])]:
                 self._scale(waiting.pop(name), (scale or {}).get(name, 1))
@@ -60,7 +60,7 @@ class Project:
     def down(self) -> dict[str, int | None]:
         """Stop all, those that others depend on last; the code with which each ended."""
         codes: dict[str, int | None] = {}
-        for name in reversed(self._in_order()):
+        for name in reversed(self._needed(self.services)):
             for container in self.containers.pop(name, []):
                 container.stop()
                 codes[container.name] = container.exit_code
@@ -84,6 +84,12 @@ class Project:
             if time.monotonic() > until:
                 raise TimeoutError(f"{what}: {self.states()}; see {self.folder}")
             time.sleep(0.3)
+
+    def _needed(self, services: Iterable[str]) -> list[str]:
+        found: list[str] = []
+        for name in services:
+            found += [one for one in (*self._needed(self.services[name].depends_on), name) if one not in found]
+        return found
 
     def _may_start(self, service: Service) -> bool:
         for other, condition in service.depends_on.items():
@@ -136,13 +142,3 @@ class Project:
         folder = self.folder / "volumes" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def _in_order(self) -> list[str]:
-        ordered: list[str] = []
-        while len(ordered) < len(self.services):
-            ordered += [
-                name
-                for name, one in self.services.items()
-                if name not in ordered and set(one.depends_on) <= set(ordered)
-            ]
-        return ordered

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.compose import dockerfile
+from tests.compose import docker_compose, dockerfile
 from tests.compose.compose_file import Refused, read
 from tests.kafka_broker import VERSION
 
@@ -19,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def compose() -> str:
-    found = shutil.which("docker-compose")
-    if found is None:
-        pytest.skip("There is no docker-compose to ask (Debian: apt-get install docker-compose).")
-    return found
+    try:
+        return docker_compose.program()
+    except docker_compose.NoCompose as reason:
+        pytest.skip(f"{reason}. Debian: apt-get install docker-compose.")
 
 
 def test_docker_compose_takes_the_file_and_reads_it_as_we_do(compose: str) -> None:
@@ -50,6 +49,20 @@ def test_every_knob_stands_in_dotenv_with_the_default_of_the_file() -> None:
     stated = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert stated == used
     assert len(re.findall(r"\$\{\w+\}", FILE.read_text())) == 0
+
+
+def test_commands_of_the_page_name_what_there_is() -> None:
+    services = {*read(FILE, {}), "tower"}
+    page = (ROOT / "docs" / "how-to" / "run-with-compose.md").read_text()
+    shown = re.findall(r"docker-compose (build|up|down|exec|logs|ps|config)([^\n`]*)", page)
+    assert {verb for verb, _ in shown} == {"build", "up", "down", "exec", "logs", "ps", "config"}
+    for verb, words in shown:
+        if verb == "exec":
+            assert words.split()[0] in services
+            assert words.split()[1] == "headwater"
+        else:
+            named = [re.sub(r"=\d+$", "", word) for word in words.split() if not word.startswith("-")]
+            assert set(named) <= services, (verb, words)
 
 
 def test_what_is_run_for_kafka_is_the_version_of_the_image() -> None:

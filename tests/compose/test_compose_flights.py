@@ -30,7 +30,7 @@ def project() -> Iterator[Project]:
     except CannotStart as reason:
         pytest.skip(f"No Kafka to run docker-compose.yml with: {reason}.")
     with Project(ROOT / "docker-compose.yml", {"FLIGHTS_ROWS": str(FLIGHTS)}) as project:
-        project.up({"join": 2})
+        project.up(scale={"join": 2})
         yield project
 
 
@@ -86,7 +86,7 @@ def test_all_is_well_and_watched(project: Project) -> None:
 
 
 def test_containers_of_a_service_share_its_tasks(project: Project) -> None:
-    project.up({"join": 3})
+    project.up(scale={"join": 3})
 
     def shares() -> list[list[str]]:
         found = []

@@ -4,7 +4,6 @@ folder is needed."""
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Build:
     build = Build(ROOT, tmp_path_factory.mktemp("image"))
     build.run()
-    yield build
+    return build
 
 
 def called(image: Build, *words: str, **environment: str) -> str:

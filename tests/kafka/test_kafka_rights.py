@@ -135,7 +135,7 @@ def test_a_service_publishes_and_the_workers_user_runs(guarded: Guarded) -> None
 def test_a_service_cannot_make_a_topic_by_registering(guarded: Guarded) -> None:
     p = hw.Pipeline("shadow", owner="gate")
     p.stream("side", Report, key="airport", time="at")
-    with guarded.hub("gate") as hub, pytest.raises(LogError, match="not allowed|may not|refused|rights"):
+    with guarded.hub("gate") as hub, pytest.raises(LogError, match=r"(?i)authoriz|rights"):
         hub.register(p)
 
 
