@@ -1,4 +1,4 @@
-"""docker-compose itself, to ask what it makes of a file: the one that is installed (Debian has one), or the same version
+"""docker-compose itself, to ask what it makes of a file: the one that is installed (Debian has one), or that version
 from PyPI in an environment of its own, made once and kept in the user's cache."""
 
 from __future__ import annotations
