@@ -1,0 +1,62 @@
+"""One live worker of the job in tests/faults/loop_job.py, on either engine. It never ends by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import headwater as hw
+from headwater.faust_engine import Engine
+from operators.engines import faust
+from operators.execution import task
+from tests.faults.loop_job import build
+from tests.kafka.traps import Traps
+
+#: The smallest that a broker allows unless told otherwise.
+SESSION = 6.0
+#: Many small transactions: there is more to disturb.
+ROWS_PER_TRANSACTION = 128
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a worker is told: its job, where it listens (Faust), and which file takes what it says."""
+
+    engine: Engine
+    workspace: Path
+    log: str
+    rows: int
+    traps: Path
+    port: int
+    said: Path
+
+
+def run(told: Told) -> None:
+    with told.said.open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", force=True)
+    task.ROWS_PER_TRANSACTION = task.ROWS_AT_ONCE = task.ROWS_IN_STEPS = ROWS_PER_TRANSACTION  # type: ignore[misc]
+    Traps(told.traps).watch()
+    (_run_faust if told.engine == "faust" else _run_embedded)(told)
+    sys.stdout.flush()
+
+
+def _run_embedded(told: Told) -> None:
+    # As `headwater run` does it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), hw.connect(told.workspace, log=told.log) as hub:
+        hub.run(build(told.rows), max_wait=None)
+
+
+def _run_faust(told: Told) -> None:
+    pipeline = build(told.rows)
+    app = hw.faust_app(
+        pipeline, workspace=told.workspace, log=told.log, max_wait=None, session=SESSION, web_port=told.port
+    )
+    faust.run(app, pipeline.name, sum(node.tasks for node in pipeline.nodes.values()))
