@@ -12,6 +12,7 @@ import headwater as hw
 from streams.log import Log, open_log
 from tests.faults import loop_job
 from tests.faults.facts import Rows
+from tests.kafka.worker import PARTITIONS
 from tests.kafka_broker import Broker, CannotStart
 
 
@@ -49,7 +50,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Row
     @cache
     def run(rows: int) -> Rows:
         with hw.connect(tmp_path_factory.mktemp("undisturbed")) as hub:
-            hub.run(loop_job.build(rows), until="caught-up")
-            return Rows.of(hub, loop_job.build(rows))
+            hub.run(loop_job.build(rows, PARTITIONS), until="caught-up")
+            return Rows.of(hub, loop_job.build(rows, PARTITIONS))
 
     return run

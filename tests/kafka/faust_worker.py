@@ -6,5 +6,8 @@ import os
 
 import headwater as hw
 from tests.faults.loop_job import build
+from tests.kafka.worker import PARTITIONS
 
-app = hw.faust_app(build(int(os.environ["WORKER_ROWS"])), max_wait=None, web_port=int(os.environ["WORKER_PORT"]))
+app = hw.faust_app(
+    build(int(os.environ["WORKER_ROWS"]), PARTITIONS), max_wait=None, web_port=int(os.environ["WORKER_PORT"])
+)

@@ -1,10 +1,10 @@
-"""Workers of a job on Kafka that are killed, hang, come and leave while it runs, and brokers that are killed under them:
-what the job leaves is what it leaves undisturbed, on the embedded engine and on Faust."""
+"""Workers of a job on Kafka that are killed, hang, come and leave while it runs: what the job leaves is what it leaves
+undisturbed, on the embedded engine and on Faust."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +16,7 @@ from tests.faults.facts import Rows
 from tests.kafka.disturbances import KILLS, SEED, Disturber, Met
 from tests.kafka.workers import Workers
 
-ROWS = 6_000
+ROWS = 3_000
 
 
 @pytest.mark.parametrize("engine", ["embedded", "faust"])

@@ -21,10 +21,11 @@ from operators.execution.progress import Progress, last_progress, progress_topic
 from tests.faults import loop_job
 from tests.kafka import worker
 from tests.kafka.traps import Traps
+from tests.kafka.worker import PARTITIONS
 from tests.kafka_broker import free_port
 
 #: Without a commit for so long they do not get on.
-LONGEST: Final = 120.0
+LONGEST: Final = 240.0
 #: Whoever hangs for so long has lost its tasks.
 FORGOTTEN: Final[dict[Engine, float]] = {"embedded": LEASE_SECONDS + 4, "faust": worker.SESSION + 4}
 
@@ -32,7 +33,7 @@ Process = BaseProcess
 
 #: Forks workers from a process that has everything imported: that takes longer than their work.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.kafka.worker"])
+_CONTEXT.set_forkserver_preload(["tests.kafka.worker", "operators.engines.faust"])
 
 
 class Workers:
@@ -42,7 +43,7 @@ class Workers:
     def __init__(self, engine: Engine, workspace: Path, log: str, rows: int) -> None:
         self.engine = engine
         self.hub = hw.connect(workspace, log=log)
-        self.pipeline = loop_job.build(rows)
+        self.pipeline = loop_job.build(rows, PARTITIONS)
         self.hub.register(self.pipeline)
         self.plan: Plan = self.hub.plan(self.pipeline)
         self.traps = Traps(workspace / "traps")
@@ -52,13 +53,14 @@ class Workers:
         self._started: list[Process] = []
         self._workspace = workspace
         self._seen = (-1, 0.0)
+        self._ended: set[str] = set()
         self._told = worker.Told(engine, workspace, log, rows, workspace / "traps", 0, workspace)
 
     def note(self, what: str) -> None:
         """Into a file, for whoever looks into what happened."""
         with (self._workspace / "events.log").open("a") as events:
             numbers = [self._number(one) for one in self.running]
-            print(f"{datetime.now():%H:%M:%S.%f} {what}; {numbers} run, progress ends at {self.commits()}", file=events)
+            print(f"{datetime.now():%H:%M:%S.%f} {what}; {numbers} run, progress ended at {self._seen[0]}", file=events)
 
     def start(self) -> Process:
         number = len(self._started)
@@ -98,7 +100,7 @@ class Workers:
         """It is told to end, and ends in order."""
         self.running.remove(process)
         process.terminate()
-        process.join(60)
+        process.join(LONGEST)
         self.note(f"{self._number(process)} left")
         code = process.exitcode
         assert code == 0, f"a worker that was told to end ended with {code}: {self._said(self._number(process))}"
@@ -123,8 +125,12 @@ class Workers:
 
     def going(self) -> list[str]:
         """The tasks that have not ended."""
-        found = zip(self.plan.tasks(), self.last(), strict=True)
-        return [name for name, one in found if one is None or not one.ended]
+        for name in self.plan.tasks():
+            if name not in self._ended:
+                last = last_progress(self.hub.log, *task_of(name))
+                if last is not None and last.ended:
+                    self._ended.add(name)
+        return [name for name in self.plan.tasks() if name not in self._ended]
 
     def all_ended(self) -> bool:
         return not self.going()
@@ -143,7 +149,7 @@ class Workers:
                 self._seen = (commits, time.monotonic())
             still = time.monotonic() - max(self._seen[1], began)
             assert still < LONGEST, f"the workers do not get on, {self.going()} have not ended: {self._workspace}"
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def wait_for_commits(self, count: int) -> None:
         """Wait for so many more, or until there will be no more."""
