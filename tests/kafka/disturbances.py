@@ -36,6 +36,7 @@ class Met:
 
     kinds: Counter[str] = field(default_factory=Counter)
     moments: Counter[str] = field(default_factory=Counter)
+    brokers: int = 0
     killed: int = 0
     rounds: int = 0
     fenced: int = 0
@@ -46,10 +47,27 @@ class Met:
             ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
             for found in (self.kinds, self.moments)
         )
-        return (
-            f"{self.killed} workers killed while the job ran, in {self.rounds} rounds ({kinds}); in transactions: "
-            f"{moments or 'none'}; {self.fenced} times a task was fenced; {self.compared}"
-        )
+        parts = [
+            f"{self.brokers} brokers and {self.killed} workers killed while the job ran, in {self.rounds} rounds",
+            *([kinds] if kinds else []),
+            *([f"in transactions: {moments}"] if moments else []),
+            f"{self.fenced} times a task was fenced",
+            str(self.compared),
+        ]
+        return "; ".join(parts)
+
+    def end(self, workers: Workers, wanted: Rows) -> None:
+        """Let the job end, and its workers, and compare what it has left with what it leaves undisturbed."""
+        workers.traps.clear()
+        workers.note("disturbed no more")
+        workers.wait_to_end()
+        workers.note("ended")
+        workers.leave(*workers.running)
+        self.rounds += 1
+        self.fenced += workers.count_said("has a newer owner") + workers.count_said("was taken over by another")
+        found = Rows.of(workers.hub, workers.pipeline).against(wanted)
+        assert found.equal, f"{found}: {found.differing}"
+        self.compared += found
 
 
 class Disturber:
@@ -61,7 +79,7 @@ class Disturber:
         self._deck: list[Callable[[Workers], str]] = []
 
     def run(self, workers: Workers, kills: int) -> None:
-        """Disturb until the job has ended or so many workers were killed in all; then let it end, and its workers."""
+        """Disturb until the job has ended or so many workers were killed in all."""
         workers.start()
         workers.start()
         workers.wait_for(lambda: any(workers.last()))
@@ -69,20 +87,6 @@ class Disturber:
             workers.wait_for_commits(self._rng.randrange(1, APART))
             if not workers.all_ended():
                 self._disturb(workers)
-        workers.traps.clear()
-        workers.note("disturbed no more")
-        workers.wait_to_end()
-        workers.note("ended")
-        for process in list(workers.running):
-            workers.leave(process)
-        self.met.rounds += 1
-        self.met.fenced += workers.count_said("has a newer owner") + workers.count_said("was taken over by another")
-
-    def compare(self, workers: Workers, wanted: Rows) -> None:
-        """What the job has left, with what it leaves when nothing disturbs it."""
-        found = Rows.of(workers.hub, workers.pipeline).against(wanted)
-        assert found.equal, f"{found}: {found.differing}"
-        self.met.compared += found
 
     def _disturb(self, workers: Workers) -> None:
         if not self._deck:

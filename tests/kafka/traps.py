@@ -7,6 +7,7 @@ import os
 import signal
 from fnmatch import fnmatch
 from pathlib import Path
+from time import sleep
 from typing import Final, Literal, get_args
 
 from streams.log.kafka import KafkaLog
@@ -61,8 +62,8 @@ class Traps:
         mine.rename(self._folder / str(os.getpid()))
         os.kill(os.getpid(), number)
 
-    def watch(self) -> None:
-        """Have all writers of this process look at the traps."""
+    def watch(self, pause: float = 0.0) -> None:
+        """Have all writers of this process look at the traps, and pause for so many seconds behind a commit."""
         opened, flushed, committed = KafkaLog.writer, KafkaWriter.flush, KafkaWriter.commit
         committing: set[int] = set()
 
@@ -84,5 +85,6 @@ class Traps:
             finally:
                 committing.discard(id(writer))
             self.come_to(writer.task, "committed")
+            sleep(pause)
 
         KafkaLog.writer, KafkaWriter.flush, KafkaWriter.commit = writer, flush, commit  # type: ignore[method-assign]

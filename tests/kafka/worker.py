@@ -34,6 +34,8 @@ class Told:
     traps: Path
     port: int
     said: Path
+    #: So many seconds lie between two transactions of a worker.
+    pause: float = 0.0
 
 
 def run(told: Told) -> None:
@@ -42,15 +44,16 @@ def run(told: Told) -> None:
         os.dup2(said.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", force=True)
     task.ROWS_PER_TRANSACTION = task.ROWS_AT_ONCE = task.ROWS_IN_STEPS = ROWS_PER_TRANSACTION  # type: ignore[misc]
-    Traps(told.traps).watch()
-    (_run_faust if told.engine == "faust" else _run_embedded)(told)
+    Traps(told.traps).watch(told.pause)
+    # As `headwater run` does it; Faust puts its own in place when it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        (_run_faust if told.engine == "faust" else _run_embedded)(told)
     sys.stdout.flush()
 
 
 def _run_embedded(told: Told) -> None:
-    # As `headwater run` does it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), hw.connect(told.workspace, log=told.log) as hub:
+    with hw.connect(told.workspace, log=told.log) as hub:
         hub.run(build(told.rows, PARTITIONS), max_wait=None)
 
 

@@ -40,7 +40,7 @@ class Workers:
     """Workers of one job on one log; what they say goes to files in the workspace. Those that hang are woken when their
     time has come, while others are waited for."""
 
-    def __init__(self, engine: Engine, workspace: Path, log: str, rows: int) -> None:
+    def __init__(self, engine: Engine, workspace: Path, log: str, rows: int, *, pause: float = 0.0) -> None:
         self.engine = engine
         self.hub = hw.connect(workspace, log=log)
         self.pipeline = loop_job.build(rows, PARTITIONS)
@@ -54,7 +54,7 @@ class Workers:
         self._workspace = workspace
         self._seen = (-1, 0.0)
         self._ended: set[str] = set()
-        self._told = worker.Told(engine, workspace, log, rows, workspace / "traps", 0, workspace)
+        self._told = worker.Told(engine, workspace, log, rows, workspace / "traps", 0, workspace, pause)
 
     def note(self, what: str) -> None:
         """Into a file, for whoever looks into what happened."""
@@ -96,14 +96,16 @@ class Workers:
         self.running.append(process)
         self.note(f"{self._number(process)} woken")
 
-    def leave(self, process: Process) -> None:
-        """It is told to end, and ends in order."""
-        self.running.remove(process)
-        process.terminate()
-        process.join(LONGEST)
-        self.note(f"{self._number(process)} left")
-        code = process.exitcode
-        assert code == 0, f"a worker that was told to end ended with {code}: {self._said(self._number(process))}"
+    def leave(self, *processes: Process) -> None:
+        """They are told to end, and end in order."""
+        for process in processes:
+            self.running.remove(process)
+            process.terminate()
+        for process in processes:
+            process.join(LONGEST)
+            code, number = process.exitcode, self._number(process)
+            self.note(f"{number} left")
+            assert code == 0, f"a worker that was told to end ended with {code}: {self._said(number)}"
 
     def caught(self) -> Process | None:
         """The worker that runs no more since it was caught in a trap."""
