@@ -147,7 +147,11 @@ class Worker:
     def _claim_share(self, names: list[str], leases: Leases) -> bool:
         owner = self._context.owner
         leases.announce(owner, LEASE_SECONDS)
-        leases.renew(owner, LEASE_SECONDS)
+        kept = leases.renew(owner, LEASE_SECONDS)
+        for name in [name for name in self.tasks if name not in kept]:
+            # Its work would tell, if it had any: until then it would count as part of the share.
+            logger.warning("%s has been taken over by another worker; this one leaves it", name)
+            self._drop(name, release=False)
         workers = sorted(set(leases.workers()) | {owner})
         count = max(len(workers), self._planned)
         share = -(-len(self._plan.tasks()) // count)

@@ -53,13 +53,14 @@ class Traps:
             tasks, where, number = json.loads(self._set.read_text())
             if where != moment or not fnmatch(task, tasks):
                 return
-            mine = self._folder / f"by-{os.getpid()}"
-            self._set.rename(mine)
+            self._set.rename(self._folder / f"met by {os.getpid()}")
         except FileNotFoundError:
             # There is none, or another worker was faster.
             return
-        mine.write_text(f"{task}: {moment}")
-        mine.rename(self._folder / str(os.getpid()))
+        # Another worker may still read the file of the trap: this is another one.
+        told = self._folder / f"told by {os.getpid()}"
+        told.write_text(f"{task}: {moment}")
+        told.rename(self._folder / str(os.getpid()))
         os.kill(os.getpid(), number)
 
     def watch(self, pause: float = 0.0) -> None:
