@@ -111,6 +111,21 @@ class Cluster:
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(Broker.start, self.brokers))
 
+    def is_whole(self) -> bool:
+        """True if every broker has all of its copies, and has caught up with them."""
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=self.address.split(","))
+            try:
+                told = admin.describe_topics()
+            finally:
+                admin.close()
+        except KafkaError:
+            return False
+        return all(len(one["isr_nodes"]) == len(self.brokers) for topic in told for one in topic["partitions"])
+
     def stop(self) -> None:
         """End them: of three that stop in order the last two wait for each other."""
         for broker in self.brokers:

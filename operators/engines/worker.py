@@ -150,7 +150,11 @@ class Worker:
         # Who works on other jobs, or other operators of this one, takes no share.
         kind = f"{workers_name(self._plan.name, self._plan.only)}:"
         leases.announce(kind + owner, LEASE_SECONDS)
-        leases.renew(owner, LEASE_SECONDS)
+        kept = leases.renew(owner, LEASE_SECONDS)
+        for name in [name for name in self.tasks if name not in kept]:
+            # Its work would tell, if it had any: until then it would count as part of the share.
+            logger.warning("%s has been taken over by another worker; this one leaves it", name)
+            self._drop(name, release=False)
         workers = {name for name in leases.workers() if name.startswith(kind)} | {kind + owner}
         count = max(len(workers), self._planned)
         share = -(-len(self._plan.tasks()) // count)

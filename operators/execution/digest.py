@@ -75,9 +75,9 @@ def _update(update: Callable[[Any], None], array: pa.Array) -> None:
         _update(update, array.cast(pa.string()))
 
 
-def digest_stream(log: Log, stream: Stream, schemas: Callable[[int], Schema]) -> dict[str, str]:
-    """For every partition and writing task ("partition writer") the digest of its rows in order. Columns
-    declared as addresses are left out."""
+def rows_by_writer(log: Log, stream: Stream, schemas: Callable[[int], Schema]) -> dict[str, pa.Table]:
+    """The rows of every partition and writing task ("partition writer") in order, without columns declared as
+    addresses. Corrupt."""
     names = [name for name in stream.schema.arrow.names if name not in stream.addresses]
     schema = pa.schema([stream.schema.arrow.field(name) for name in names])
     found: dict[str, list[pa.RecordBatch]] = {}
@@ -90,7 +90,14 @@ def digest_stream(log: Log, stream: Stream, schemas: Callable[[int], Schema]) ->
                 writer = header(batch.headers, TASK)
                 who = "" if writer is None else writer.decode()
                 found.setdefault(f"{partition} {who}", []).append(batch.rows)
-    return {who: digest_rows(rows, schema) for who, rows in sorted(found.items())}
+    return {who: pa.Table.from_batches(rows, schema=schema) for who, rows in sorted(found.items())}
+
+
+def digest_stream(log: Log, stream: Stream, schemas: Callable[[int], Schema]) -> dict[str, str]:
+    """For every partition and writing task ("partition writer") the digest of its rows in order. Columns
+    declared as addresses are left out."""
+    found = rows_by_writer(log, stream, schemas)
+    return {who: digest_rows(rows.to_batches(), rows.schema) for who, rows in found.items()}
 
 
 def digest_state(state: State) -> str:

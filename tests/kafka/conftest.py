@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from uuid import uuid4
 
 import pytest
 
+import headwater as hw
 from streams.log import Log, open_log
+from tests.faults import loop_job
+from tests.faults.facts import Rows
+from tests.kafka.worker import PARTITIONS
 from tests.kafka_broker import Broker, CannotStart
 
 
@@ -36,3 +41,16 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Rows]:
+    """What the loop job over so many rows leaves when nothing disturbs it."""
+
+    @cache
+    def run(rows: int) -> Rows:
+        with hw.connect(tmp_path_factory.mktemp("undisturbed")) as hub:
+            hub.run(loop_job.build(rows, PARTITIONS), until="caught-up")
+            return Rows.of(hub, loop_job.build(rows, PARTITIONS))
+
+    return run

@@ -14,14 +14,11 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-import headwater as hw
 from streams.log import Fenced, Log, LogError, Topic, open_log
 from streams.publish import Publisher
 from streams.read import PartitionReader
 from streams.schema import Schema
 from streams.stream import Stream
-from tests.faults import loop_job
-from tests.faults.facts import digests
 from tests.kafka_broker import Broker, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -86,33 +83,6 @@ def test_a_broker_that_goes_away_is_waited_for_and_the_log_says_so(
     assert any("is back after" in one for one in said)
     assert values(log, "t") == [b"before", b"after"]
     log.close()
-
-
-@pytest.mark.parametrize("scheme", ["kafka", "kafka+fast"])
-def test_a_job_goes_on_when_its_broker_is_back(own_broker: Broker, own_url: str, tmp_path: Path, scheme: str) -> None:
-    with hw.connect(tmp_path / "undisturbed") as hub:
-        hub.run(loop_job.build(1_500), until="caught-up")
-        wanted = digests(hub, loop_job.build(1_500))
-    ended = threading.Event()
-    killed = threading.Event()
-
-    def disturb() -> None:
-        if not ended.wait(1.5):
-            killed.set()
-            own_broker.kill()
-            own_broker.start()
-
-    with hw.connect(tmp_path / "disturbed", log=own_url.replace("kafka:", f"{scheme}:")) as hub:
-        hub.register(loop_job.build(1_500))
-        disturbing = threading.Thread(target=disturb)
-        disturbing.start()
-        try:
-            hub.run(loop_job.build(1_500), until="caught-up")
-        finally:
-            ended.set()
-            disturbing.join()
-        assert killed.is_set()
-        assert digests(hub, loop_job.build(1_500)) == wanted
 
 
 def test_a_writer_that_hangs_is_fenced_by_its_successor(kafka_log: Log, kafka_url: str) -> None:
