@@ -30,7 +30,8 @@ def shown(pages: Pages, port: int, where: str, host: str = "0.0.0.0") -> Iterato
             if self.command != "HEAD":
                 self.wfile.write(told.body)
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: Any) -> None:
             """Who asks is nothing for the program's log."""
