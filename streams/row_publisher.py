@@ -55,8 +55,7 @@ class RowPublisher:
         self._hurry = 0
         self._closed = False
         self._error: BaseException | None = None
-        self._left_out: list[HeadwaterError] = []
-        self._left_out_count = 0
+        self._left_out: list[tuple[int, HeadwaterError]] = []
         self._thread = Thread(target=self._run, name=f"publisher of {self.stream.name}", daemon=True)
         self._thread.start()
 
@@ -125,10 +124,11 @@ class RowPublisher:
         if self._error is not None:
             raise self._error
         if self._left_out:
-            (first,), count = self._left_out, self._left_out_count
-            self._left_out, self._left_out_count = [], 0
+            left_out, self._left_out = self._left_out, []
+            number, first = left_out[0]
             raise PublishError(
-                f"{count} of the rows sent were left out, the others were written; the first: {first.what}",
+                f"{len(left_out)} of the rows sent were left out, the others were written; the first, number {number} "
+                f"(counted from 0): {first.what}",
                 where=first.where,
                 fix=f"{first.fix or ''} To get each such row, open the publisher with refused=.".strip(),
             ) from first
@@ -173,40 +173,42 @@ class RowPublisher:
         )
 
     def _write(self, rows: list[Any]) -> None:
-        fitting = self._fitting(rows, self._written)
-        if fitting:
-            table = pa.concat_tables(fitting) if len(fitting) > 1 else fitting[0]
-            self._write_fitting(table)
-
-    def _fitting(self, rows: list[Any], first: int) -> list[pa.Table]:
-        """The rows that fit, as tables; those that do not are found by halving."""
+        pieces = self._fitting(rows, self._written)
+        if not pieces:
+            return
         try:
-            return [self._publisher.fitted(rows, first=first)]
+            self._publisher.publish_fitted(pa.concat_tables([table for _, table in pieces]), seen=False)
+        except SchemaError:
+            for first, table in pieces:
+                self._write_fitting(table, first)
+
+    def _fitting(self, rows: list[Any], first: int) -> list[tuple[int, pa.Table]]:
+        """The rows that fit, as tables, with the number of the first of each; others are found by halving."""
+        try:
+            return [(first, self._publisher.fitted(rows, first=first))]
         except (SchemaError, PublishError) as error:
             if len(rows) == 1:
-                self._leave_out(rows[0], error)
+                self._leave_out(rows[0], first, error)
                 return []
         middle = len(rows) // 2
         return [*self._fitting(rows[:middle], first), *self._fitting(rows[middle:], first + middle)]
 
-    def _write_fitting(self, table: pa.Table) -> None:
-        """Write rows that fit the schema. What the stream's codec cannot express is found by halving."""
+    def _write_fitting(self, table: pa.Table, first: int) -> None:
+        """Write rows, but for those that the stream's codec cannot express, which are found by halving."""
         try:
             self._publisher.publish_fitted(table, seen=False)
             return
         except SchemaError as error:
             if table.num_rows == 1:
-                self._leave_out(table.to_pylist()[0], error)
+                self._leave_out(table.to_pylist()[0], first, error)
                 return
         middle = table.num_rows // 2
-        self._write_fitting(table.slice(0, middle))
-        self._write_fitting(table.slice(middle))
+        self._write_fitting(table.slice(0, middle), first)
+        self._write_fitting(table.slice(middle), first + middle)
 
-    def _leave_out(self, row: Any, error: HeadwaterError) -> None:
+    def _leave_out(self, row: Any, number: int, error: HeadwaterError) -> None:
         if self._refused is not None:
             self._refused(row, error)
             return
         with self._changed:
-            self._left_out_count += 1
-            if not self._left_out:
-                self._left_out.append(error)
+            self._left_out.append((number, error))

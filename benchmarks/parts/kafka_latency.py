@@ -5,7 +5,8 @@
 The publisher, the worker that runs one operator, and the reader are processes of their own, beside the broker. Every
 row has a moment at which it is due, fixed beforehand; latency counts from that moment until the reader has its message,
 so whatever holds the publisher up counts too. The peers do the same with one JSON row a message: confluent-kafka's
-transactional loop (consume, produce, offsets, commit) and, where it is installed, Quix Streams exactly-once.
+transactional loop (consume, produce, offsets, commit) and, where it is installed, Quix Streams exactly-once. The same
+hop on the embedded log stands beside them.
 """
 
 from __future__ import annotations
@@ -166,6 +167,43 @@ def publish_raw(server: str, topic: str, load: Load, told: Any) -> None:
 
 def receive(server: str, topic: str, ready: Any, published: Any, told: Any, file: str) -> None:
     """Take the time of each message at its receipt; values and times go to a file."""
+    received = _from_embedded(server, topic) if server.startswith("embedded:") else _from_kafka(server, topic)
+    times: list[int] = []
+    values: list[bytes] = []
+    heard = time.monotonic()
+    before = began = 0.0
+    for value in received:
+        if value is not None:
+            times.append(time.monotonic_ns())
+            values.append(value)
+            heard = time.monotonic()
+            if not ready.is_set():
+                ready.set()
+                before, began = time.process_time(), time.monotonic()
+        elif published.is_set() and time.monotonic() - heard >= QUIET_SECONDS:
+            break
+    told.put(("reader", (time.process_time() - before) / (heard - began)))
+    with pa.OSFile(file, "wb") as sink:
+        table = pa.table({"at": pa.array(times, pa.int64()), "value": pa.array(values, pa.large_binary())})
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def _from_embedded(url: str, topic: str) -> Iterator[bytes | None]:
+    """Messages as they come; None now and then without any."""
+    log = open_log(url)
+    at = 0
+    while True:
+        version = log.version()
+        fetched = log.read(topic, 0, at)
+        at = fetched.next
+        yield from fetched.values
+        if not len(fetched):
+            log.wait(0.1, version)
+            yield None
+
+
+def _from_kafka(server: str, topic: str) -> Iterator[bytes | None]:
     from confluent_kafka import Consumer, TopicPartition
 
     consumer: Any = Consumer(
@@ -178,26 +216,9 @@ def receive(server: str, topic: str, ready: Any, published: Any, told: Any, file
         }
     )
     consumer.assign([TopicPartition(topic, 0, 0)])
-    times: list[int] = []
-    values: list[bytes] = []
-    heard = time.monotonic()
-    before = began = 0.0
-    while not published.is_set() or time.monotonic() - heard < QUIET_SECONDS:
+    while True:
         message = consumer.poll(0.1)
-        if message is None or message.error() is not None:
-            continue
-        times.append(time.monotonic_ns())
-        values.append(message.value())
-        if not ready.is_set():
-            ready.set()
-            before, began = time.process_time(), time.monotonic()
-        heard = time.monotonic()
-    told.put(("reader", (time.process_time() - before) / (heard - began)))
-    consumer.close()
-    with pa.OSFile(file, "wb") as sink:
-        table = pa.table({"at": pa.array(times, pa.int64()), "value": pa.array(values, pa.large_binary())})
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+        yield None if message is None or message.error() is not None else message.value()
 
 
 def pipeline(step: str, coded: str) -> hw.Pipeline:
@@ -337,8 +358,8 @@ def measure(server: str, way: Way, load: Load, folder: Path) -> Hop:
 
 
 def ours(server: str, scheme: str, step: str, coded: str, folder: Path, load: Load) -> Hop:
-    prefix = f"latency-{uuid4().hex[:8]}."
-    url = f"{scheme}://{server}?prefix={prefix}"
+    prefix = "" if scheme == "embedded" else f"latency-{uuid4().hex[:8]}."
+    url = f"embedded://{folder / 'log.db'}" if scheme == "embedded" else f"{scheme}://{server}?prefix={prefix}"
     job = pipeline(step, coded)
     with hw.connect(folder, log=url) as hub:
         hub.register(job)
@@ -350,7 +371,7 @@ def ours(server: str, scheme: str, step: str, coded: str, folder: Path, load: Lo
 
         first = pa.Table.from_pylist([{"id": "first", "at": 0, "due": 0}], schema=SCHEMA)
         return measure(
-            server,
+            url if scheme == "embedded" else server,
             Way(
                 f"{prefix}bench.out",
                 (work_ours, (url, str(folder), step, coded)),
@@ -401,8 +422,9 @@ def compare(server: str, load: Load | None = None, *, only: str = "") -> dict[st
         f"{scheme}: {step}, {coded} messages": lambda folder, scheme=scheme, step=step, coded=coded: ours(  # type: ignore[misc]
             server, scheme, step, coded, folder, load
         )
-        for scheme in ("kafka", "kafka+fast")
+        for scheme in ("kafka", "kafka+fast", "embedded")
         for step, coded in (("clean", "arrow"), ("map", "arrow"), ("map", "json"))
+        if scheme != "embedded" or (step, coded) == ("map", "arrow")
     }
     ways["confluent-kafka's own loop, json messages"] = lambda folder: raw(server, work_raw, folder, load)
     if find_spec("quixstreams") is not None:

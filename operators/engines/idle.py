@@ -17,9 +17,15 @@ class Idle:
         if self._waker is None:
             self._version = self._log.version()
 
-    def wait(self, timeout: float) -> None:
-        """Return as soon as anybody committed something since `begin`, or after `timeout` seconds."""
+    @property
+    def is_woken(self) -> bool:
+        """True if waiting costs nothing and needs no `begin`, as the log says by itself when there is more."""
+        return self._waker is not None
+
+    def wait(self, timeout: float) -> bool:
+        """Return as soon as anybody committed something since `begin`, or after `timeout` seconds; False if surely
+        nobody did."""
         if self._waker is None:
-            self._log.wait(timeout, self._version)
-        else:
-            self._waker.wait_for_more(timeout)
+            return self._log.wait(timeout, self._version) != self._version
+        self._waker.wait_for_more(timeout)
+        return True

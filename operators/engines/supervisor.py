@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from catalog.errors import HeadwaterError
+from operators.engines.idle import Idle
 from operators.engines.pages import Pages
 from operators.engines.report import RunReport, Until
 from operators.engines.showing import Collected, Counting
@@ -26,6 +27,8 @@ from operators.execution.task import Context
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.005
+#: Where the log wakes it, a worker looks so often whether the supervisor has something for it.
+WOKEN_SECONDS = 0.02
 #: So many workers may die in a row without a commit of any task between.
 DEATHS = 5
 
@@ -242,7 +245,7 @@ def _worker_process(
         wait_at_most = None if until else max_wait
         worker = Worker(plan, context, context.log.leases, max_wait=wait_at_most, number=number, planned=planned)
         try:
-            _serve(worker, plan, context, pipe, parent, counting)
+            _serve(worker, plan, context, pipe, parent, until, counting)
         finally:
             worker.close()
     except (EOFError, BrokenPipeError):
@@ -257,16 +260,23 @@ def _worker_process(
 
 
 def _serve(
-    worker: Worker, plan: Plan, context: Context, pipe: Connection, parent: int, counting: Counting | None
+    worker: Worker,
+    plan: Plan,
+    context: Context,
+    pipe: Connection,
+    parent: int,
+    until: Until | None,
+    counting: Counting | None,
 ) -> None:
     """Work until told to stop, and tell the supervisor when there is nothing to do and when there is again."""
     told: tuple[str, Any] = ("busy", None)
     known: set[str] = set()
+    idle = Idle(context.log)
     while os.getppid() == parent:
-        version = context.log.version()
+        idle.begin()
         position = 0
         happened = worker.run_pass(stop=lambda: pipe.poll(0))
-        if not happened:
+        if not happened and until is not None:
             # What is idle must have looked at everything up to one position of the log: look again, from a known one.
             position = _position(plan, context)
             happened = worker.run_pass(stop=lambda: pipe.poll(0))
@@ -280,7 +290,7 @@ def _serve(
         if message != told:
             pipe.send(message)
             told = message
-        timeout = 0.0 if happened else IDLE_SECONDS
+        timeout = 0.0 if happened or idle.is_woken else IDLE_SECONDS
         while True:
             while pipe.poll(timeout):
                 kind, value = pipe.recv()
@@ -291,7 +301,9 @@ def _serve(
                 _tell_failed(worker, pipe, known)
                 pipe.send(("forced", forced))
                 happened, timeout = True, 0.0
-            if happened or worker.claim_due() or context.log.version() != version or os.getppid() != parent:
+            if happened or worker.claim_due() or os.getppid() != parent:
+                break
+            if idle.wait(WOKEN_SECONDS if idle.is_woken else 0.0):
                 break
 
 

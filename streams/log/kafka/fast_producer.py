@@ -129,19 +129,29 @@ class FastProducer:
 
     def flush(self) -> list[tuple[int, int] | None]:
         """The first and last offset of what each `send` since the last flush sent; None of nothing."""
-        sent, self._sent = self._sent, []
         with self._wire.vigil.over("writing"):
             left = self._do(lambda: self._client.flush(DELIVERY_SECONDS), "writing")
         if left:
             raise self._away(f"{left} messages were not taken")
+        return self._spans()
+
+    def commit(self) -> list[tuple[int, int] | None]:
+        """Flush, and commit."""
+        try:
+            # However long it takes: what was asked of a broker that then went away may have been done.
+            self._wait(self._client.commit_transaction, "committing", None)
+        except LogError:
+            # What a message met says more.
+            self._spans()
+            raise
+        return self._spans()
+
+    def _spans(self) -> list[tuple[int, int] | None]:
+        sent, self._sent = self._sent, []
         for span in sent:
             if span.error is not None:
                 raise self._translated(KafkaException(span.error), "writing")
         return [(span.first, span.last) if span.count else None for span in sent]
-
-    def commit(self) -> None:
-        # However long it takes: what was asked of a broker that then went away may have been done.
-        self._wait(self._client.commit_transaction, "committing", None)
 
     def abort(self) -> None:
         self._sent = []

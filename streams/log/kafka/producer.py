@@ -189,18 +189,27 @@ class Producer:
 
     def flush(self) -> list[tuple[int, int] | None]:
         """The first and last offset of what each `send` since the last flush sent; None of nothing."""
-        sent, self._sent = self._sent, []
 
         def flushing() -> list[tuple[int, int] | None]:
             self._client.flush()
-            return [(futures[0].get().offset, futures[-1].get().offset) if futures else None for _, futures in sent]
+            return self._spans()
 
         with self._wire.vigil.over("writing"):
             return self._do(flushing, "writing")
 
-    def commit(self) -> None:
-        with self._wire.vigil.over("committing"):
-            self._do(self._client.commit_transaction, "committing")
+    def commit(self) -> list[tuple[int, int] | None]:
+        """Flush, and commit."""
+
+        def committing() -> list[tuple[int, int] | None]:
+            self._client.commit_transaction()
+            return self._spans()
+
+        with self._wire.vigil.over("writing" if self._sent else "committing"):
+            return self._do(committing, "committing")
+
+    def _spans(self) -> list[tuple[int, int] | None]:
+        sent, self._sent = self._sent, []
+        return [(futures[0].get().offset, futures[-1].get().offset) if futures else None for _, futures in sent]
 
     def abort(self) -> None:
         self._sent = []

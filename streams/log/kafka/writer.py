@@ -34,7 +34,7 @@ class Transactions(Protocol):
 
     def flush(self) -> list[tuple[int, int] | None]: ...
 
-    def commit(self) -> None: ...
+    def commit(self) -> list[tuple[int, int] | None]: ...
 
     def abort(self) -> None: ...
 
@@ -123,6 +123,9 @@ class KafkaWriter:
             return []
         with self._ending_on_error():
             spans = self._producer.flush()
+        return self._placed(sent, spans)
+
+    def _placed(self, sent: list[_Append], spans: list[tuple[int, int] | None]) -> list[Placed]:
         placed = []
         for one, span in zip(sent, spans, strict=True):
             place = one.place
@@ -139,14 +142,18 @@ class KafkaWriter:
         is visible. Without an append since the last commit it does nothing. Without `seen` it returns before others
         may see it; this log's own next read waits for it."""
         self._check()
-        self.flush()
-        if not self._open:
-            return
-        if self._replaced:
+        if self._replaced and (self._waiting or self._open):
             self._fenced = True
             raise self._fencing()
+        if self._waiting:
+            self._send()
+        if not self._open:
+            return
+        sent, self._sent = self._sent, []
         with self._ending_on_error():
-            self._producer.commit()
+            # The client ends the transaction once all of it is delivered.
+            spans = self._producer.commit()
+        self._placed(sent, spans)
         self._open = False
         self._soon &= self._used
         self._unseen.add(self._producer.transactional_id, self._ends)
