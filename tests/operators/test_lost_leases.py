@@ -43,7 +43,10 @@ def test_a_task_that_another_claimed_is_left_though_it_has_nothing_to_do(
     leases.renew("one", 0)
     taken = {name for name in everything if name.startswith(("plant.readings", "plant.valid"))}
     assert [name for name in sorted(taken) if not leases.claim(name, "other", 60)] == []
+    writers = [hub.log.writer(name, "other") for name in sorted(taken)]
     worker.run_pass()
     assert set(worker.tasks) == everything - taken
     assert {held.task for held in leases.held() if held.owner == "other"} == taken
     worker.close()
+    for writer in writers:
+        writer.close()
