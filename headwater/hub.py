@@ -121,12 +121,6 @@ class Hub(Asking):
         self._row_publishers.add(made)
         return made
 
-    def _new_publisher(self, name: str) -> Publisher:
-        registered, schema_id = self.publishable(name)
-        publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
-        self.catalog.observe("writes", self.config.service, name)
-        return publisher
-
     def publishable(self, name: str) -> tuple[Stream, int]:
         """A registered stream that services may publish to, and its schema id. NotRegistered, or PublishError if an
         operator, a source or the platform itself writes it."""
@@ -290,6 +284,12 @@ class Hub(Asking):
                 stack.callback(publisher.close)
             for rows in self._row_publishers:
                 stack.callback(rows.close)
+
+    def _new_publisher(self, name: str) -> Publisher:
+        registered, schema_id = self.publishable(name)
+        publisher = Publisher(self.log, registered, schema_id, service=self.config.service, now=self.clock)
+        self.catalog.observe("writes", self.config.service, name)
+        return publisher
 
     def _prepare(self, context: Context) -> Context:
         """A context for a forked worker process: with connections of its own."""
