@@ -49,6 +49,8 @@ class Batches:
         largest = max(map(len, filter(None, values)), default=0)
         client._ensure_valid_record_size(largest)
         client._transaction_manager.maybe_add_partition_to_transaction(partition)
+        waiting = self._accumulator._batches[partition]
+        before = waiting[-1] if waiting else None
         if len(values) >= MANY and largest <= LARGEST_PACKED:
             found = [(self._add(partition, *block), block[0]) for block in packed(keys, values, headers)]
         else:
@@ -56,9 +58,10 @@ class Batches:
                 (self._add_one(partition, key, value, headers if isinstance(headers, tuple) else headers[index]), 1)
                 for index, (key, value) in enumerate(zip(keys, values, strict=True))
             ]
-        client._sender.wakeup()
         (batch, first), _ = found[0]
         (end, last), count = found[-1]
+        if end is not before:
+            client._sender.wakeup()
         return _future(batch, first), _future(end, last + count - 1)
 
     def _add(self, partition: TopicPartition, count: int, data: memoryview) -> tuple[ProducerBatch, int]:

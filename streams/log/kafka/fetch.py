@@ -26,7 +26,7 @@ FOLLOWED: Final = 2.0
 KEPT_BYTES: Final = 4 << 20
 #: All that is kept. What was not read for longest goes first.
 ALL_KEPT_BYTES: Final = 128 << 20
-PARTITION_BYTES: Final = 2 << 20
+PARTITION_BYTES: Final = 4 << 20
 ANSWER_BYTES: Final = 16 << 20
 
 _Topic = FetchRequest.FetchTopic
