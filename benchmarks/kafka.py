@@ -131,19 +131,20 @@ def repartition() -> list[Loop]:
 def show(title: str, table: pa.Table, results: list[Result], goals: Callable[[list[Result]], list[str]]) -> None:
     """The first result is the ceiling."""
     print(f"\n## {title}: {table.num_rows:,} rows\n")
-    print("| loop | promise | rows/s | MB/s | of the ceiling | ours is so many times it |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    print("| loop | promise | rows/s | MB/s | of the ceiling | ours is so many times it | processor µs a row |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     own = mine(results)
     for result in results:
         if result.failure:
-            print(f"| {result.loop.name} | | not measured: {result.failure} | | | |")
+            print(f"| {result.loop.name} | | not measured: {result.failure} | | | | |")
             continue
         megabytes = statistics.median(result.megabytes)
         ceiling = share(result, results[0])
         times = f"{share(own, result):.2f}" if own is not None else ""
+        used = f"{1e6 * statistics.median(result.used):.2f}" if result.used else ""
         print(
             f"| {result.loop.name} | {result.loop.promise} | {result.rate:,.0f} | {megabytes:.1f} | "
-            f"{ceiling:.2f} | {times} |"
+            f"{ceiling:.2f} | {times} | {used} |"
         )
     if own is not None and not results[0].failure:
         print("\nGoals: " + "; ".join(goals(results)), flush=True)

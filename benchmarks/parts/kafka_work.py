@@ -5,6 +5,7 @@ Needs orjson and pyarrow alone, as some peers run in an environment of their own
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class Job:
 
 
 class Begun:
-    """Says once, on the first message, that the work has begun."""
+    """Says once, on the first message, that the work has begun, and at the end how much processor time it took."""
 
     def __init__(self) -> None:
         self._said = False
@@ -68,6 +69,7 @@ class Begun:
         if not self._said:
             self._said = True
             print(f"began {time.time()}", flush=True)
+            atexit.register(lambda since: print(f"used {time.process_time() - since}"), time.process_time())
 
 
 def keeps(row: dict[str, Any]) -> bool:

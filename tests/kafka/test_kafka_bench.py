@@ -23,6 +23,7 @@ LOOPS = [
 
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: f"{loop.name} {loop.work}")
 def test_a_loop_passes_every_row(loop: Loop, kafka_address: str) -> None:
-    seconds, size = once(kafka_address, loop, rows(2_000))
+    seconds, size, used = once(kafka_address, loop, rows(2_000))
     assert seconds > 0
     assert size > 100_000
+    assert used is not None
