@@ -20,6 +20,8 @@ from streams.log.kafka.pack import BLOCK_BYTES, LARGEST_PACKED, packed, record
 from streams.log.kafka.wire import Place
 from streams.message import Headers
 
+#: The client's thread is woken when so much was added, and for the rest by `flush`: each time is a change of threads.
+WAKING_BYTES: Final = 4 << 20
 #: From so many messages to one partition on they are packed column by column.
 MANY: Final = 8
 
@@ -30,6 +32,7 @@ class Batches:
     def __init__(self, client: KafkaProducer) -> None:
         self._client = client
         self._accumulator: Any = client._accumulator
+        self._added = 0
 
     def add(
         self,
@@ -49,8 +52,6 @@ class Batches:
         largest = max(map(len, filter(None, values)), default=0)
         client._ensure_valid_record_size(largest)
         client._transaction_manager.maybe_add_partition_to_transaction(partition)
-        waiting = self._accumulator._batches[partition]
-        before = waiting[-1] if waiting else None
         if len(values) >= MANY and largest <= LARGEST_PACKED:
             found = [(self._add(partition, *block), block[0]) for block in packed(keys, values, headers)]
         else:
@@ -60,7 +61,9 @@ class Batches:
             ]
         (batch, first), _ = found[0]
         (end, last), count = found[-1]
-        if end is not before:
+        self._added += sum(map(len, filter(None, values)))
+        if self._added >= WAKING_BYTES:
+            self._added = 0
             client._sender.wakeup()
         return _future(batch, first), _future(end, last + count - 1)
 
