@@ -362,9 +362,9 @@ class PartitionReader:
         """Runs of messages with one schema: first, last + 1, schema id."""
         found: list[tuple[int, int, int]] = []
         for first, after, headers in _runs(fetched.headers[start:stop]):
-            stated = header_of(headers, SCHEMA)
-            if stated is not None:
-                pieces = [(start + first, start + after, unpack_int(stated))]
+            # Only Avro's values say themselves which schema they have.
+            if self.stream.codec != "avro" or header_of(headers, SCHEMA) is not None:
+                pieces = [(start + first, start + after, self._schema_id(fetched, start + first))]
             else:
                 pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
             for piece in pieces:
