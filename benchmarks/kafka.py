@@ -100,7 +100,7 @@ def arrow_label() -> list[Loop]:
         ours("ten functions and label model (two hops)", "label_arrow", engine="faust"),
         *peers("label_arrow", "Arrow as bytes, ten functions, majority"),
         *peers("label_json", "one row a message, ten functions, majority", messages=SOME),
-        not_had("Kafka Streams (Java)", "label_json", "not measured: ten functions in Java would be another program"),
+        not_had("Kafka Streams (Java)", "label_json", "ten functions in Java would be another program"),
     ]
 
 
