@@ -164,7 +164,8 @@ def share(result: Result, other: Result) -> float:
 
 
 def goal(text: str, wanted: float, got: float) -> str:
-    return f"{text} ≥ {wanted:,.3g}: {got:,.3g}, {'met' if got >= wanted else 'missed'}"
+    said = "not measured" if got != got else f"{got:,.3g}, {'met' if got >= wanted else 'missed'}"
+    return f"{text} ≥ {wanted:,.3g}: {said}"
 
 
 def of_quix(results: list[Result], unit: str) -> float:
