@@ -41,8 +41,8 @@ class Pipeline(Learning):
     the stream `plant.readings`. `partitions` is what streams get unless they say otherwise.
 
     All operators take `on_error` ("quarantine": a batch on which a step fails is listed in `<name>.failed` and passed
-    over; otherwise the task stops there), and `description`, `owner` and `tags` of their outputs in the catalog. `codec`
-    is the main output's: "arrow" if nothing is said, "json" or "avro" for readers that know nothing of Headwater.
+    over; otherwise the task stops there), and `description`, `owner` and `tags` of their outputs in the catalog.
+    `codec` is the main output's: "arrow" if nothing is said, "json" or "avro" for readers that know nothing of us.
     """
 
     def clean(

@@ -52,9 +52,9 @@ class Arrived:
 
     `first` and `end` are the offsets it spans (`end` excluded). `writer` is the task that wrote it, "" for a
     stream written from outside. `bound`: no row of this or a later batch of the same writer is earlier, late rows
-    aside; what is earlier is late. `watermark` and `seen` (latest event time so far) are what a reader
-    of an outside stream must remember behind this batch. `unattributed` counts messages without our headers, `size`
-    the bytes of the messages' values.
+    aside; what is earlier is late. `watermark` and `seen` (latest event time so far) are what a reader of an outside
+    stream must remember behind this batch. `unattributed` counts messages without our headers, `size` the bytes of the
+    messages' values, `earliest` is the least of `times` where it is known.
     """
 
     stream: str
@@ -73,10 +73,13 @@ class Arrived:
     parents: bytes | None = None
     headers: Headers = ()
     size: int = 0
+    earliest: int | None = None
 
     @property
     def late(self) -> npt.NDArray[np.bool_] | None:
-        if self.bound == BEGINNING or not len(self.times) or int(self.times.min()) >= self.bound:
+        if self.bound == BEGINNING or not len(self.times):
+            return None
+        if (int(self.times.min()) if self.earliest is None else self.earliest) >= self.bound:
             return None
         return self.times < self.bound
 
@@ -272,7 +275,8 @@ class PartitionReader:
         else:
             addresses = Addresses.of_message(self.stream.name, self.partition, first, rows.num_rows)
         task = header_of(headers, TASK)
-        bound = self._bound(headers, times, fetched.timestamps[stop - 1])
+        earliest = int(times.min()) if len(times) and self.stream.time is not None else None
+        bound = self._bound(headers, times, earliest, fetched.timestamps[stop - 1])
         return Arrived(
             self.stream.name,
             self.partition,
@@ -290,21 +294,27 @@ class PartitionReader:
             header_of(headers, PARENTS),
             headers,
             sum(map(len, filter(None, fetched.values[start:stop]))),
+            earliest,
         )
 
-    def _bound(self, headers: Headers, times: Times, appended: int) -> int:
+    def _bound(self, headers: Headers, times: Times, earliest: int | None, appended: int) -> int:
         if self.stream.time is None:
             return BEGINNING
         if not self.outside:
             stated = header_of(headers, WATERMARK)
             return BEGINNING if stated is None else unpack_int(stated)
-        # A clock that is far ahead must not make everybody else late: what it stamped moves no watermark.
-        known = times[(times != BEGINNING) & (times <= appended + self._ceiling)]
-        if not len(known):
+        if earliest is None:
             return self._watermark
-        self._seen = max(self._seen, int(known.max()))
+        latest = int(times.max())
+        # A clock that is far ahead must not make everybody else late: what it stamped moves no watermark.
+        if earliest == BEGINNING or latest > appended + self._ceiling:
+            known = times[(times != BEGINNING) & (times <= appended + self._ceiling)]
+            if not len(known):
+                return self._watermark
+            earliest, latest = int(known.min()), int(known.max())
+        self._seen = max(self._seen, latest)
         behind = self._seen - self.stream.lateness
-        bound = max(self._watermark, min(int(known.min()), behind))
+        bound = max(self._watermark, min(earliest, behind))
         self._watermark = max(bound, behind)
         return bound
 
@@ -352,9 +362,9 @@ class PartitionReader:
         """Runs of messages with one schema: first, last + 1, schema id."""
         found: list[tuple[int, int, int]] = []
         for first, after, headers in _runs(fetched.headers[start:stop]):
-            stated = header_of(headers, SCHEMA)
-            if stated is not None:
-                pieces = [(start + first, start + after, unpack_int(stated))]
+            # Only Avro's values say themselves which schema they have.
+            if self.stream.codec != "avro" or header_of(headers, SCHEMA) is not None:
+                pieces = [(start + first, start + after, self._schema_id(fetched, start + first))]
             else:
                 pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
             for piece in pieces:

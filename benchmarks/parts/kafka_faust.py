@@ -48,7 +48,7 @@ def app_of(job: Job, folder: str) -> Any:
 def main() -> None:
     job = Job.from_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        Worker(app_of(job, folder), loglevel="ERROR").execute_from_commandline()
+        Worker(app_of(job, folder), loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 
 
 if __name__ == "__main__":

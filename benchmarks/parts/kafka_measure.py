@@ -59,11 +59,13 @@ class Loop:
 
 @dataclass
 class Result:
-    """Rows and megabytes a second of each round, or why there are none."""
+    """Rows and megabytes a second of each round, and seconds of processor time a row (where the loop tells, as those in
+    Python do); or why there are none."""
 
     loop: Loop
     rates: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
+    used: list[float] = field(default_factory=list)
     failure: str = ""
 
     @property
@@ -80,18 +82,19 @@ def measured(server: str, loops: Sequence[Loop], table: pa.Table, repeat: int) -
                 continue
             given = table.slice(0, result.loop.rows or table.num_rows)
             try:
-                seconds, size = once(server, result.loop, given)
+                seconds, size, used = once(server, result.loop, given)
             except (NotHad, Lost, TimeoutError) as error:
                 result.failure = str(error)
                 continue
             result.rates.append(given.num_rows / seconds)
             result.megabytes.append(size / seconds / 1e6)
+            result.used += [] if used is None else [used / given.num_rows]
             print(f"  {turn + 1}: {result.loop.name}: {result.rates[-1]:,.0f} rows/s", file=sys.stderr, flush=True)
     return found
 
 
-def once(server: str, loop: Loop, table: pa.Table) -> tuple[float, int]:
-    """Seconds that the loop took, and the bytes that it read."""
+def once(server: str, loop: Loop, table: pa.Table) -> tuple[float, int, float | None]:
+    """Seconds that the loop took, the bytes that it read, and the processor time that it used, if it told."""
     program = list(loop.command())
     prefix = f"b{uuid4().hex[:8]}."
     url = f"kafka://{server}?prefix={prefix}"
@@ -103,15 +106,15 @@ def once(server: str, loop: Loop, table: pa.Table) -> tuple[float, int]:
             job = Job(
                 server, prefix, f"{prefix}bench.in", f"{prefix}bench.out", loop.work, len(values), loop.partitions
             )
-            seconds = _run(program, loop, job, log)
+            seconds, used = _run(program, loop, job, log)
         if loop.checked:
             check(url, "bench.out", loop.work, table)
     finally:
         remove(server, prefix)
-    return seconds, sum(map(len, values))
+    return seconds, sum(map(len, values)), used
 
 
-def _run(program: list[str], loop: Loop, job: Job, log: Log) -> float:
+def _run(program: list[str], loop: Loop, job: Job, log: Log) -> tuple[float, float | None]:
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told"
         if loop.java:
@@ -135,11 +138,12 @@ def _run(program: list[str], loop: Loop, job: Job, log: Log) -> float:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        began = [float(line.split()[1]) for line in told.read_text().splitlines() if line.startswith("began ")]
-        if not began or ended is None:
+        lines = [line.split() for line in told.read_text().splitlines()]
+        facts = {line[0]: float(line[1]) for line in lines if len(line) == 2 and line[0] in ("began", "used")}
+        if "began" not in facts or ended is None:
             last = (Path(folder) / "errors").read_text().strip().splitlines()[-1:] or ["it said nothing"]
             raise Lost(f"it made nothing: {last[0][:200]}")
-        return ended - began[0]
+        return ended - facts["began"], facts.get("used")
 
 
 def _watch(process: subprocess.Popen[bytes], loop: Loop, job: Job, log: Log) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from benchmarks.parts.kafka_work import COUNTS, LABELLED, LEVELS, SCHEMA, labelled
+from benchmarks.parts.kafka_work import COUNTS, LABELLED, LEVELS, SCHEMA, decoded, labelled
 from streams.codecs import codec
 from streams.log import open_log
 from streams.schema import Schema
@@ -41,7 +41,8 @@ def values_of(table: pa.Table, *, row_coded: bool) -> list[bytes]:
     """One JSON row a message, or Arrow messages of 1,000 rows."""
     if row_coded:
         return codec("json", Schema(SCHEMA), 0).encode(table.combine_chunks().to_batches()[0])
-    return [batch.serialize().to_pybytes() for batch in table.combine_chunks().to_batches(MESSAGE_ROWS)]
+    arrow = codec("arrow", Schema(SCHEMA), 0)
+    return [value for batch in table.combine_chunks().to_batches(MESSAGE_ROWS) for value in arrow.encode(batch)]
 
 
 def check(url: str, topic: str, work: str, table: pa.Table) -> None:
@@ -70,10 +71,9 @@ def check(url: str, topic: str, work: str, table: pa.Table) -> None:
 
 def _check_arrow(values: list[bytes], work: str, table: pa.Table) -> None:
     schema = LABELLED if work == "label_arrow" else SCHEMA
-    found = pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(value), schema) for value in values])
-    if not found.select(["id", "at"] if work == "label_arrow" else SCHEMA.names).equals(
-        table.select(["id", "at"] if work == "label_arrow" else SCHEMA.names)
-    ):
+    found = pa.Table.from_batches([decoded(value, schema) for value in values])
+    names = ["id", "at"] if work == "label_arrow" else SCHEMA.names
+    if not found.select(names).equals(table.select(names)):
         raise Lost(f"{found.num_rows:,} rows came out, and they are not the {table.num_rows:,} that went in")
 
 

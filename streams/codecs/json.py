@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -134,9 +135,10 @@ def _leaf(column: pa.Array, path: str, start: int) -> _Texts:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _Texts("", quoted(column.cast(pa.string())), "")
     if pa.types.is_floating(kind):
-        _refuse(
-            pc.invert(pc.is_finite(column)), column, path, start, "has no JSON", "Make it null, or use avro or arrow."
-        )
+        # Nulls become NaN on the way, so that only a column without them is seen to be finite at once.
+        if column.null_count or not np.isfinite(column.to_numpy(zero_copy_only=False)).all():
+            wrong = pc.invert(pc.is_finite(column))
+            _refuse(wrong, column, path, start, "has no JSON", "Make it null, or use avro or arrow.")
         return _Texts("", column.cast(pa.string()), "")
     if pa.types.is_timestamp(kind):
         _refuse_years(column, path, start)

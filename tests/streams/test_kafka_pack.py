@@ -10,9 +10,10 @@ pytest.importorskip("kafka")
 
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
+
 from streams.log.kafka import pack
+from streams.log.kafka.batches import _extend
 from streams.log.kafka.decode import decode
-from streams.log.kafka.producer import _record_batch
 from streams.log.protocol import Corrupt
 
 texts = st.one_of(st.none(), st.binary(max_size=200))
@@ -20,14 +21,11 @@ names = st.text("abc-", min_size=1, max_size=70)
 headers = st.lists(st.tuples(names, st.binary(max_size=80)), max_size=3).map(tuple)
 
 
-class Accumulator:
-    config = {"compression_attrs": 0, "batch_size": 1 << 20}
-
-
 def batches_of(keys, values, each):
     found = []
     for count, data in pack.packed(keys, values, each):
-        records = _record_batch(Accumulator, count, data)
+        records = MemoryRecordsBuilder(2, 0, 1 << 20)
+        _extend(records, count, data)
         records.set_producer_state(7, 1, 0, True)
         records.close()
         found.append((count, bytes(records.buffer())))
@@ -88,6 +86,15 @@ def test_a_batch_that_says_nonsense_is_corrupt() -> None:
 def test_one_tuple_of_headers_counts_for_all() -> None:
     own = (("hw-run", b"r1"),)
     assert read(batches_of([None, b"k"], [b"1", b""], own)) == [(None, b"1", own), (b"k", b"", own)]
+
+
+@given(st.lists(st.tuples(texts, texts, headers), min_size=1, max_size=200))
+def test_messages_added_one_by_one_are_read_as_they_were_given(messages) -> None:
+    records = MemoryRecordsBuilder(2, 0, 1 << 20)
+    for at, (key, value, own) in enumerate(messages):
+        _extend(records, 1, pack.record(at, key, value, own))
+    records.close()
+    assert read([(len(messages), bytes(records.buffer()))]) == messages
 
 
 def test_many_messages_are_cut_into_blocks_in_their_order() -> None:

@@ -112,8 +112,8 @@ def _add(found: Columns, batch: Any, start: int, known: dict[bytes, Headers]) ->
 def _records(data: bytes, at: int, count: int) -> tuple[Ints, Ints]:
     """Where each of the messages that begin at `at` starts, behind its length, and where it ends. A message begins
     where the one before ends, so that nothing but going from one to the next finds them."""
-    starts = []
-    stops = []
+    starts: list[int] = []
+    stops: list[int] = []
     add_start, add_stop = starts.append, stops.append
     for _ in range(count):
         low = data[at]

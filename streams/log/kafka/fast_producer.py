@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -108,17 +109,19 @@ class FastProducer:
         self._sent.append(span)
         produce = self._client.produce
         topic, partition = place
-        each = [headers] * count if isinstance(headers, tuple) else headers
+        each = repeat(headers, count) if isinstance(headers, tuple) else headers
         last = count - 1
+        listed: list[Any] | None = None
+        before: Headers | None = None
         for index, (key, value, own) in enumerate(zip(keys, values, each, strict=True)):
-            more: dict[str, Any] = {}
-            if own:
-                more["headers"] = list(own)
+            if own is not before:
+                before, listed = own, list(own) or None
+            told = None
             if index in (0, last):
-                more["on_delivery"] = span.is_all if last == 0 else span.begins if index == 0 else span.ends
+                told = span.is_all if last == 0 else span.begins if index == 0 else span.ends
             while True:
                 try:
-                    produce(topic, value, key, partition, **more)
+                    produce(topic, value, key, partition, told, None, 0, listed)
                     break
                 except BufferError:
                     # What is queued must go out first.

@@ -38,7 +38,7 @@ KEPT_BYTES: Final = 4 << 20
 ALL_KEPT_BYTES: Final = 128 << 20
 #: Where several brokers are asked to wait, all wait for the slowest.
 SHORT_WAIT: Final = 0.005
-PARTITION_BYTES: Final = 2 << 20
+PARTITION_BYTES: Final = 4 << 20
 ANSWER_BYTES: Final = 16 << 20
 
 _Topic = FetchRequest.FetchTopic

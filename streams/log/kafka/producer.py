@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from time import time
 from typing import Any, Final
 
 from kafka import KafkaProducer, TopicPartition
 from kafka.errors import (
-    IllegalStateError,
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
     InvalidTxnStateError,
@@ -19,12 +17,8 @@ from kafka.errors import (
     UnknownProducerIdError,
 )
 from kafka.net.compat import KafkaNetClient
-from kafka.producer.future import FutureRecordMetadata
-from kafka.producer.producer_batch import ProducerBatch
-from kafka.record.memory_records import MemoryRecordsBuilder
-from kafka.serializer import Serializer
 
-from streams.log.kafka.pack import LARGEST_PACKED, packed
+from streams.log.kafka.batches import Batches
 from streams.log.kafka.topics import LARGEST_MESSAGE
 from streams.log.kafka.wire import Place, Wire, client_settings, is_passing, refused
 from streams.log.protocol import Fenced, LogBusy, LogError
@@ -32,8 +26,6 @@ from streams.message import Headers
 
 #: A transaction that cannot be written for so long is given up.
 DELIVERY_SECONDS: Final = 60.0
-#: From so many messages on to one partition they are packed by us.
-MANY: Final = 8
 
 _FENCING = (
     ProducerFencedError,
@@ -42,20 +34,6 @@ _FENCING = (
     InvalidTxnStateError,
     UnknownProducerIdError,
 )
-
-
-class _Nothing:
-    """Stands for a value of None: the client takes no message without key and value, the broker does."""
-
-
-_NOTHING: Final = _Nothing()
-
-
-class _Values(Serializer):  # type: ignore[misc]
-    """How the client is told of values: bytes are bytes, and nothing is nothing."""
-
-    def serialize(self, topic: str, headers: Any, data: bytes | _Nothing) -> bytes | None:
-        return None if isinstance(data, _Nothing) else data
 
 
 class _Connections(KafkaNetClient):  # type: ignore[misc]
@@ -87,7 +65,8 @@ class Producer:
         self._topics = topics
         self.transactional_id = transactional_id
         self._client = wire.patiently(self._open, doing=f"taking {transactional_id} over")
-        self._sent: list[tuple[Place, list[Any]]] = []
+        self._batches = Batches(self._client)
+        self._sent: list[tuple[Any, Any] | None] = []
 
     def _open(self) -> KafkaProducer:
         address = self._wire.address
@@ -100,7 +79,6 @@ class Producer:
             max_request_size=LARGEST_MESSAGE + (64 << 10),
             compression_type=address.compression_type,
             batch_size=256 << 10,
-            value_serializer=_Values(),
             metrics_enabled=False,
             bootstrap_timeout_ms=5_000,
             kafka_client=_Connections,
@@ -134,58 +112,9 @@ class Producer:
         headers: Sequence[Headers] | Headers,
     ) -> None:
         """Send messages to one partition, in order."""
-        if len(values) >= MANY and max(map(len, filter(None, values)), default=0) <= LARGEST_PACKED:
-            self._sent.append((place, self._do(lambda: self._send_packed(place, keys, values, headers), "writing")))
-            return
-        one = list(headers) if isinstance(headers, tuple) else None
-
-        def sending() -> list[Any]:
-            return [
-                self._client.send(
-                    place.topic,
-                    value=_NOTHING if value is None else value,
-                    key=key,
-                    headers=list(headers[index]) if one is None else one,
-                    partition=place.partition,
-                )
-                for index, (key, value) in enumerate(zip(keys, values, strict=True))
-            ]
-
-        self._sent.append((place, self._do(sending, f"writing to {place.topic}")))
-
-    def _send_packed(
-        self,
-        place: Place,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        headers: Sequence[Headers] | Headers,
-    ) -> list[Any]:
-        """Hand the client whole record batches, where it would put them together message by message, which takes ten
-        times as long; from there on they go the way of its own. Gives the futures of the first and the last message."""
-        client = self._client
-        if client._metadata.partitions_for_topic(place.topic) is None:
-            client._wait_on_metadata(place.topic, client.config["max_block_ms"])
-        partition = TopicPartition(place.topic, place.partition)
-        client._transaction_manager.maybe_add_partition_to_transaction(partition)
-        accumulator = client._accumulator
-        batches = [
-            (ProducerBatch(partition, _record_batch(accumulator, count, data)), count)
-            for count, data in packed(keys, values, headers)
-        ]
-        first = FutureRecordMetadata(batches[0][0].produce_future, 0, None, None, -1, -1, -1)
-        last = FutureRecordMetadata(batches[-1][0].produce_future, batches[-1][1] - 1, None, None, -1, -1, -1)
-        accumulator._appends_in_progress.increment()
-        try:
-            with accumulator._tp_lock(partition):
-                if accumulator._closed:
-                    raise IllegalStateError("the producer is closed")
-                for batch, _ in batches:
-                    accumulator._batches[partition].append(batch)
-                    accumulator._incomplete.add(batch)
-        finally:
-            accumulator._appends_in_progress.decrement()
-        client._sender.wakeup()
-        return [first, last]
+        self._sent.append(
+            self._do(lambda: self._batches.add(place, keys, values, headers), f"writing to {place.topic}")
+        )
 
     def flush(self) -> list[tuple[int, int] | None]:
         """The first and last offset of what each `send` since the last flush sent; None of nothing."""
@@ -209,7 +138,7 @@ class Producer:
 
     def _spans(self) -> list[tuple[int, int] | None]:
         sent, self._sent = self._sent, []
-        return [(futures[0].get().offset, futures[-1].get().offset) if futures else None for _, futures in sent]
+        return [None if span is None else (span[0].get().offset, span[1].get().offset) for span in sent]
 
     def abort(self) -> None:
         self._sent = []
@@ -253,14 +182,3 @@ class Producer:
                 fix="Nothing of it is visible. See whether the brokers are up, and have enough replicas in sync.",
             )
         return refused(self._wire.address, causes[-1], doing)
-
-
-def _record_batch(accumulator: Any, count: int, data: memoryview) -> MemoryRecordsBuilder:
-    """A record batch of the client's that holds these messages; it compresses it, and writes its header."""
-    records = MemoryRecordsBuilder(2, accumulator.config["compression_attrs"], accumulator.config["batch_size"])
-    builder = records._builder
-    builder._buffer += data
-    builder._first_timestamp = builder._max_timestamp = int(time() * 1_000)
-    builder._last_offset = count - 1
-    builder._num_records = records._next_offset = count
-    return records
