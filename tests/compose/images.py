@@ -65,7 +65,9 @@ def _built(service: Service, environment: dict[str, str], translated: Callable[[
     here = Path(sys.executable).parent
     environment["PATH"] = os.pathsep.join([str(here), os.environ["PATH"]])
     environment["PYTHONPATH"] = str(context)
-    command = [*(service.entrypoint or stage.listed("ENTRYPOINT")), *(service.command or stage.listed("CMD"))]
+    # Who names an entrypoint gets nothing of the image's own command.
+    words = service.command or ([] if service.entrypoint else stage.listed("CMD"))
+    command = [*(service.entrypoint or stage.listed("ENTRYPOINT")), *words]
     work = folder / "work"
     work.mkdir(exist_ok=True)
     for source, place in stage.copied():
@@ -112,7 +114,7 @@ def _postgres(environment: dict[str, str], data: Path, address: str, folder: Pat
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         for place in (data.parents[1], data.parent, password, folder):
             os.chown(place, nobody.pw_uid, nobody.pw_gid)
-        binaries = copied(binaries, folder)
+        binaries = next(folder.glob("*/pginstall*/bin"), None) or copied(binaries, folder)
     user, database = environment["POSTGRES_USER"], environment["POSTGRES_DB"]
     made = f"""test -e {data}/PG_VERSION && exit 0
     {binaries}/initdb -D {data} -U {user} --pwfile={password} --auth-local=trust --auth-host=scram-sha-256 \
