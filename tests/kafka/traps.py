@@ -49,13 +49,13 @@ class Traps:
 
     def come_to(self, task: str, moment: Moment) -> None:
         """A task of this process has come to this moment."""
+        number = self._waits_for(task, moment)
+        if number is None:
+            return
         try:
-            tasks, where, number = json.loads(self._set.read_text())
-            if where != moment or not fnmatch(task, tasks):
-                return
             self._set.rename(self._folder / f"met by {os.getpid()}")
         except FileNotFoundError:
-            # There is none, or another worker was faster.
+            # Another worker was faster.
             return
         # Another worker may still read the file of the trap: this is another one.
         told = self._folder / f"told by {os.getpid()}"
@@ -63,10 +63,17 @@ class Traps:
         told.rename(self._folder / str(os.getpid()))
         os.kill(os.getpid(), number)
 
+    def _waits_for(self, task: str, moment: Moment) -> int | None:
+        """The signal that a trap for this moment of the task would send; None if there is none."""
+        try:
+            tasks, where, number = json.loads(self._set.read_text())
+        except FileNotFoundError:
+            return None
+        return int(number) if where == moment and fnmatch(task, tasks) else None
+
     def watch(self, pause: float = 0.0) -> None:
         """Have all writers of this process look at the traps, and pause for so many seconds behind a commit."""
         opened, flushed, committed = KafkaLog.writer, KafkaWriter.flush, KafkaWriter.commit
-        committing: set[int] = set()
 
         def writer(log: KafkaLog, task: str, owner: str = "") -> KafkaWriter:
             found = opened(log, task, owner)
@@ -76,15 +83,14 @@ class Traps:
         def flush(writer: KafkaWriter) -> list[Placed]:
             placed = flushed(writer)
             if placed:
-                self.come_to(writer.task, "all sent" if id(writer) in committing else "rows sent")
+                self.come_to(writer.task, "rows sent")
             return placed
 
-        def commit(writer: KafkaWriter) -> None:
-            committing.add(id(writer))
-            try:
-                committed(writer)
-            finally:
-                committing.discard(id(writer))
+        def commit(writer: KafkaWriter, *, seen: bool = True) -> None:
+            if self._waits_for(writer.task, "all sent") and flushed(writer):
+                # By itself a commit sends the last and ends the transaction in one go.
+                self.come_to(writer.task, "all sent")
+            committed(writer, seen=seen)
             self.come_to(writer.task, "committed")
             sleep(pause)
 
