@@ -17,6 +17,9 @@ from operators.execution.digest import digest_stream
 from tests.compose.project import Project
 from tests.kafka_broker import CannotStart, jars
 
+#: What is brought up once is brought up by one process.
+pytestmark = pytest.mark.xdist_group("flights on compose")
+
 ROOT = Path(__file__).resolve().parents[2]
 FLIGHTS = 3_000
 BUDGET = 4 << 30

@@ -10,6 +10,9 @@ import pytest
 
 from tests.compose.build import Build
 
+#: What is brought up once is brought up by one process.
+pytestmark = pytest.mark.xdist_group("image")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
