@@ -45,7 +45,7 @@ class Project:
         self.down()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def up(self, *services: str, scale: Mapping[str, int] | None = None, timeout: float = 300) -> None:
+    def up(self, *services: str, scale: Mapping[str, int] | None = None, timeout: float = 600) -> None:
         """Start these services, or all, and those that they need, in the order that the file asks for; with as many
         containers of a service as `scale` says. Refused if one does not come up in time."""
         until = time.monotonic() + timeout
@@ -78,7 +78,7 @@ class Project:
     def states(self) -> dict[str, str]:
         return {one.name: one.state if one.health == "none" else one.health for one in self.all()}
 
-    def wait_for(self, met: Callable[[], bool], what: str, timeout: float = 300) -> None:
+    def wait_for(self, met: Callable[[], bool], what: str, timeout: float = 600) -> None:
         until = time.monotonic() + timeout
         while not met():
             if time.monotonic() > until:
