@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 
 test: lint
 	@echo "Testing …"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+	@$(BIN)/python -m pytest -n 2 -q
 
 lint: $(VENV)/.dev
 	@echo "Checking style and types …"
