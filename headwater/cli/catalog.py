@@ -35,6 +35,7 @@ def upgrade(session: Session) -> None:
     from catalog import Catalog
     from catalog.address import shown
 
+    session.config.workspace.mkdir(parents=True, exist_ok=True)
     with Catalog(session.config.catalog) as catalog:
         revision = catalog.revision
     if session.json:
