@@ -56,10 +56,10 @@ def _bring_changes(catalog: Catalog, log: Log) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     """Files of rebuilds whose process has died."""
-    for path in folder.glob("catalog.rebuild-*.db"):
-        process = path.stem.rpartition("-")[2]
+    for path in folder.glob("catalog.rebuild-*.db*"):
+        process = path.name.removeprefix("catalog.rebuild-").partition(".")[0]
         if process.isdigit() and not _runs(int(process)):
-            _remove(path)
+            path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
@@ -73,5 +73,5 @@ def _runs(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

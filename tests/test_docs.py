@@ -31,6 +31,11 @@ NOT_RUN = {
     ("README.md", "$ make demo"),
     ("README.md", "$ make test"),
     ("docs/how-to/develop.md", "$ make test"),
+    (
+        "docs/how-to/develop.md",
+        "$ HEADWATER_KILLS=60 HEADWATER_SEED=3 .venv/bin/python -m pytest -s tests/kafka/test_kafka_kills.py "
+        "tests/kafka/test_kafka_broker_kills.py tests/kafka/test_kafka_zombies.py",
+    ),
 }
 
 FENCE = re.compile(r"^(?P<fence>`{3,})(?P<info>[^`]*)$")

@@ -126,6 +126,18 @@ with Hub(Config(folder, f"embedded://{folder / 'log.db'}", sys.argv[2], "python"
 """
 
 
+def test_files_of_a_rebuild_that_was_killed_are_removed(hub: Hub) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder = hub.config.workspace
+    left = [folder / f"catalog.rebuild-{dead.pid}.db{suffix}" for suffix in ("", "-journal", "-wal", "-shm")]
+    others = folder / f"catalog.rebuild-{os.getppid()}.db-journal"
+    for path in [*left, others]:
+        path.touch()
+    hub.rebuild()
+    assert list(folder.glob("catalog.rebuild-*")) == [others]
+
+
 def test_a_rebuild_that_is_killed_leaves_a_whole_catalog(hub: Hub) -> None:
     before = hub.catalog.dump()
     folder = hub.config.workspace
