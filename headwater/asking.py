@@ -14,7 +14,8 @@ from headwater.connection import Connection
 from headwater.dataset import Dataset
 from headwater.freeze import freeze
 from headwater.from_topic import SAMPLE, Adoption, from_topic
-from headwater.labels import LabelAnalysis, analyse
+from headwater.label_analysis import LabelAnalysis
+from headwater.labels import analyse
 from headwater.observe import Observation, observe
 from headwater.profiles import WINDOWS, StreamProfile, stream_profile
 from headwater.provenance import Impact, OneRow, Trace

@@ -26,10 +26,10 @@ from headwater.rebuild import rebuild
 from headwater.replay_quarantine import Fix, ReplayReport, replay_quarantine
 from operators.engines import embedded
 from operators.engines.web import EVERYWHERE, WebAddress
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.replay import Replayed, replay
 from operators.execution.selection import select
-from operators.execution.task import Context
 from operators.pipeline import Pipeline
 from streams.duration import Duration, parse_duration
 from streams.log.embedded import EmbeddedLog

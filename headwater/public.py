@@ -11,7 +11,7 @@ from headwater.dataset import Dataset, DatasetChanged, DatasetError, DatasetGone
 from headwater.faust_engine import NoFaust, faust_app, faust_topic
 from headwater.from_topic import Adoption, CannotAdopt
 from headwater.hub import Hub, connect
-from headwater.labels import LabelAnalysis
+from headwater.label_analysis import LabelAnalysis
 from headwater.model_card import Card
 from headwater.models import Model, Models, NoSuchModel
 from headwater.observe import Observation

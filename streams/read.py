@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from catalog import NotRegistered
-from streams.codecs import ArrowCodec, Codec, Undecodable, codec
 from streams.contract import largest_lead
-from streams.evolution import project
+from streams.decoding import Decoder, no_rows, runs
 from streams.log.protocol import Corrupt, Log, LogError
 from streams.message import (
     BEGINNING,
@@ -22,7 +20,6 @@ from streams.message import (
     LAST,
     PARENTS,
     PRODUCER,
-    SCHEMA,
     TASK,
     WATERMARK,
     Fetched,
@@ -31,7 +28,7 @@ from streams.message import (
 )
 from streams.message import header as header_of
 from streams.parents import Addresses, constant
-from streams.schema import Schema, SchemaError
+from streams.schema import Schema
 from streams.stream import Stream
 
 Times = npt.NDArray[np.int64]
@@ -133,17 +130,15 @@ class PartitionReader:
         self._resumed = resumed
         self._on_gap = on_gap
         self._log = log
-        self._schemas = schemas
         self.outside = outside
         self._watermark = watermark
         self._seen = seen
         self._ceiling = largest_lead(stream)
         self._wanted = stream.schema.arrow.names if columns is None else list(columns)
         read = set(self._wanted) | ({stream.time} if stream.time else set())
-        self._reader = pa.schema([field for field in stream.schema.arrow if field.name in read])
-        self._codecs: dict[int, Codec] = {}
-        #: Schemas whose batches are as the reader wants them already.
-        self._as_read: set[int] = set()
+        self._decoder = Decoder(
+            stream, pa.schema([field for field in stream.schema.arrow if field.name in read]), schemas
+        )
 
     def fetch(self, max_bytes: int = 4 << 20, *, until: int | None = None) -> list[Arrived]:
         """The next batches, about `max_bytes` of them; none at the end. With `until`, only batches that end at or
@@ -195,7 +190,7 @@ class PartitionReader:
 
     def decode(self, fetched: Fetched) -> pa.RecordBatch:
         """The rows of these messages, all columns that are read; one message alone if each holds a batch. Corrupt."""
-        return self._decode(fetched, 0, len(fetched))
+        return self._decoder.decode(fetched, 0, len(fetched))
 
     def _cut(self, fetched: Fetched) -> list[Arrived]:
         groups = self._groups(fetched)
@@ -215,7 +210,7 @@ class PartitionReader:
         groups = []
         start = 0
         ours = False
-        for first, after, headers in _runs(fetched.headers):
+        for first, after, headers in runs(fetched.headers):
             attributed = header_of(headers, PRODUCER) is not None
             if first > start and attributed != ours:
                 groups.append((start, first))
@@ -238,7 +233,7 @@ class PartitionReader:
         if not self.stream.row_coded or len(groups) == 1:
             return None
         try:
-            return self._decode(fetched, groups[0][0], groups[-1][1])
+            return self._decoder.decode(fetched, groups[0][0], groups[-1][1])
         except Corrupt:
             return None
 
@@ -258,7 +253,7 @@ class PartitionReader:
         first, end = offsets[0], offsets[-1] + 1
         failure = None
         try:
-            rows = self._decode(fetched, start, stop) if whole is None else whole.slice(start, stop - start)
+            rows = self._decoder.decode(fetched, start, stop) if whole is None else whole.slice(start, stop - start)
             times = event_times(rows, self.stream.time)
         except Corrupt as error:
             failure = Corrupt(
@@ -268,7 +263,7 @@ class PartitionReader:
                 + (f", {error.where}" if error.where else ""),
                 fix=f"{error.fix} It stays in the log: restore it from a copy, or read around it (ranges=).".strip(),
             )
-            rows = _no_rows(self._reader)
+            rows = no_rows(self._decoder.schema)
             times = event_times(rows, self.stream.time)
         if self.stream.row_coded:
             addresses = Addresses.of_offsets(self.stream.name, self.partition, offsets if failure is None else [])
@@ -317,104 +312,6 @@ class PartitionReader:
         bound = max(self._watermark, min(earliest, behind))
         self._watermark = max(bound, behind)
         return bound
-
-    def _decode(self, fetched: Fetched, start: int, stop: int) -> pa.RecordBatch:
-        if not self.stream.row_coded:
-            value = fetched.values[start]
-            if value is None:
-                return _no_rows(self._reader)
-            return self._projected(self._schema_id(fetched, start), [value], fetched.offsets[start : start + 1])
-        parts = []
-        for first, after, schema_id in self._schema_runs(fetched, start, stop):
-            values = [value for value in fetched.values[first:after] if value is not None]
-            if len(values) < after - first:
-                raise Corrupt(
-                    "A message without a value",
-                    where=self.stream.name,
-                    fix="Other systems remove a key of a table so; here a row has to say it, in a column of its own.",
-                )
-            parts.append(self._projected(schema_id, values, fetched.offsets[first:after]))
-        if len(parts) == 1:
-            return parts[0]
-        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-
-    def _projected(self, schema_id: int, values: Sequence[bytes], offsets: Sequence[int]) -> pa.RecordBatch:
-        """The rows in these values, through the reader's schema. Corrupt, which names the offset where it can."""
-        try:
-            rows = self._codec(schema_id).decode(values)
-            return rows if schema_id in self._as_read else project(rows, self._reader)
-        except Undecodable as error:
-            offset = offsets[error.index]
-            raise Corrupt(error.what, where=f"offset {offset}" if len(offsets) > 1 else None, fix=error.fix) from error
-        except SchemaError as error:
-            raise Corrupt(
-                f"Rows of schema {schema_id} do not fit the stream: {error.what}",
-                where=error.where,
-                fix="They were written for another stream, or before an incompatible change.",
-            ) from error
-        except NotRegistered as error:
-            raise Corrupt(
-                f"A message names schema {schema_id}, which the catalog does not hold",
-                fix="It was written by a program that uses another catalog or registry.",
-            ) from error
-
-    def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
-        """Runs of messages with one schema: first, last + 1, schema id."""
-        found: list[tuple[int, int, int]] = []
-        for first, after, headers in _runs(fetched.headers[start:stop]):
-            # Only Avro's values say themselves which schema they have.
-            if self.stream.codec != "avro" or header_of(headers, SCHEMA) is not None:
-                pieces = [(start + first, start + after, self._schema_id(fetched, start + first))]
-            else:
-                pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
-            for piece in pieces:
-                if found and found[-1][2] == piece[2]:
-                    found[-1] = (found[-1][0], piece[1], piece[2])
-                else:
-                    found.append(piece)
-        return found
-
-    def _schema_id(self, fetched: Fetched, index: int) -> int:
-        stated = header_of(fetched.headers[index], SCHEMA)
-        if stated is not None:
-            return unpack_int(stated)
-        value = fetched.values[index]
-        if self.stream.codec == "avro" and value is not None and len(value) >= 5 and value[0] == 0:
-            return int.from_bytes(value[1:5], "big")
-        return 0
-
-    def _codec(self, schema_id: int) -> Codec:
-        known = self._codecs.get(schema_id)
-        if known is None:
-            schema = self._schemas(schema_id) if schema_id else self.stream.schema
-            known = self._codecs[schema_id] = self._made(schema, schema_id)
-        return known
-
-    def _made(self, schema: Schema, schema_id: int) -> Codec:
-        if self.stream.codec != "arrow":
-            return codec(self.stream.codec, schema, schema_id)
-        shared = [name for name in self._reader.names if name in schema.names]
-        made = ArrowCodec(schema, schema_id, shared or None)
-        if made.decoded.arrow.equals(self._reader):
-            self._as_read.add(schema_id)
-        return made
-
-
-def _runs(headers: Sequence[Headers]) -> Iterator[tuple[int, int, Headers]]:
-    """Runs of messages that share their headers: first, last + 1, headers. Equal headers that are not one object make
-    several runs, which does not matter here."""
-    if not headers:
-        return
-    objects = np.fromiter(map(id, headers), dtype=np.int64, count=len(headers))
-    ends = [*(np.flatnonzero(objects[1:] != objects[:-1]) + 1).tolist(), len(headers)]
-    start = 0
-    for end in ends:
-        yield start, end, headers[start]
-        start = end
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
 __all__ = ["BEGINNING", "END", "Arrived", "OnGap", "PartitionReader", "RowsGone", "event_times"]

@@ -105,18 +105,13 @@ def empty(databases: Databases) -> Iterator[str]:
 def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a Kafka broker listens: the one that HEADWATER_TEST_KAFKA names, or one that is started for the session."""
     # This file is also copied to where nothing else of the tests is.
-    from tests.kafka_broker import NAMED, Broker, CannotStart
+    from tests.kafka_broker import NAMED, Broker
+    from tests.services.kafka import started
 
     named = os.environ.get(NAMED)
     if named:
         yield named
         return
-    try:
-        broker = Broker(tmp_path_factory.mktemp("kafka"))
-        broker.start()
-    except CannotStart as reason:
-        pytest.skip(f"No Kafka to test with: {reason}. {NAMED}=host:port names one that runs.")
-    try:
+    folder, hint = tmp_path_factory.mktemp("kafka"), f" {NAMED}=host:port names one that runs."
+    with started(lambda: Broker(folder), otherwise="No Kafka to test with", hint=hint) as broker:
         yield broker.address
-    finally:
-        broker.stop()

@@ -16,7 +16,7 @@ LAYERS = ("catalog", "streams", "operators", "headwater")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 KAFKA_CLIENTS = {"kafka", "confluent_kafka", "aiokafka"}
 ENGINE_LIBRARIES = {"faust", "mode", "apache_beam"}
-LONGEST = 420
+LONGEST = 400
 
 
 def modules(*packages: str) -> list[Path]:

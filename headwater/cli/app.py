@@ -18,8 +18,10 @@ from headwater.cli import (
     observe,
     provenance,
     quarantine,
+    replay,
     rows,
     run,
+    status,
 )
 from headwater.cli.session import INTERRUPTED
 
@@ -51,7 +53,22 @@ def _all(
     pass
 
 
-for _group in (declare, rows, run, find, labels, alarms, provenance, datasets, quarantine, models, observe, catalog):
+for _group in (
+    declare,
+    rows,
+    run,
+    status,
+    replay,
+    find,
+    labels,
+    alarms,
+    provenance,
+    datasets,
+    quarantine,
+    models,
+    observe,
+    catalog,
+):
     _group.add_to(app)
 
 

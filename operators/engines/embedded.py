@@ -14,8 +14,8 @@ from operators.engines.showing import Counting
 from operators.engines.supervisor import Supervisor
 from operators.engines.web import WebAddress, shown
 from operators.engines.worker import Worker
+from operators.execution.context import Context
 from operators.execution.plan import Plan
-from operators.execution.task import Context
 from streams.log.protocol import Leases
 
 __all__ = ["RunFailed", "RunReport", "Until", "run"]

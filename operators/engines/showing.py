@@ -10,8 +10,8 @@ from typing import Final
 from operators.engines.pages import Standing
 from operators.engines.tally import Counts, Tally, merged
 from operators.engines.worker import Worker
+from operators.execution.context import Context
 from operators.execution.plan import Plan
-from operators.execution.task import Context
 from streams.log.protocol import Log
 
 #: A worker process tells its counts so often.

@@ -20,9 +20,9 @@ from operators.engines.showing import Collected, Counting
 from operators.engines.web import WebAddress, shown
 from operators.engines.worker import Worker
 from operators.errors import TaskFailed
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.progress import progress_topic
-from operators.execution.task import Context
 
 logger = logging.getLogger(__name__)
 

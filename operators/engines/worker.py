@@ -10,11 +10,12 @@ from catalog.errors import HeadwaterError
 from operators.engines.assignment import NOTHING, Assignment
 from operators.engines.positions import ShownPositions
 from operators.errors import TaskFailed
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.progress import task_of
 from operators.execution.selection import workers_name
 from operators.execution.source_task import SourceTask
-from operators.execution.task import Context, Task
+from operators.execution.task import Task
 from streams.log.protocol import Fenced, Leases, LogBusy
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from catalog.errors import HeadwaterError
 from operators.errors import StepFailed
+from operators.execution.context import Context
 from operators.execution.digest import digest_rows
 from operators.execution.emit import fitted
 from operators.execution.failure import Failure, failed_output, may_be_quarantined
@@ -19,7 +20,7 @@ from operators.execution.plan import Node, Plan
 from operators.execution.progress import Progress, decode_all, progress_topic, task_name
 from operators.execution.snapshots import read_snapshot
 from operators.execution.state import State
-from operators.execution.task import Context, handed
+from operators.execution.task import handed
 from operators.operator import Batch, Input, Output, tick_at
 from streams.keys import split
 from streams.message import BEGINNING, END, TASK, header

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import HeadwaterError
+from operators.execution.context import Context
 from operators.execution.emit import appenders_for, made_ranges
 from operators.execution.plan import Node
 from operators.execution.progress import Progress, last_progress, merged_ranges, progress_topic, task_name
-from operators.execution.task import SECONDS_PER_TRANSACTION, Context
+from operators.execution.task import SECONDS_PER_TRANSACTION
 from streams.append import EncodedRows
 from streams.keys import split
 from streams.message import BEGINNING, END

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 
 from catalog.errors import HeadwaterError
 from operators.errors import StepFailed
+from operators.execution.context import Context
 from operators.execution.emit import Emission, appenders_for, made_ranges
 from operators.execution.failure import Failure, failed_output, may_be_quarantined
 from operators.execution.inputs import Inputs, misplaced
@@ -22,15 +21,14 @@ from operators.execution.progress import (
     task_name,
 )
 from operators.execution.restore import migrate_state, restored_state, state_version_of
-from operators.execution.snapshots import EVERY, write_snapshot
+from operators.execution.snapshots import write_snapshot
 from operators.execution.state import State
 from operators.execution.together import steps_of
 from operators.execution.transaction import Transaction
 from operators.operator import Batch, Input, Operator, Output, tick_at
-from streams.log.protocol import Log, Writer
+from streams.log.protocol import Writer
 from streams.message import BEGINNING, END
-from streams.read import Arrived, OnGap
-from streams.schema import Schema
+from streams.read import Arrived
 from streams.staging import Staging
 
 logger = logging.getLogger(__name__)
@@ -43,26 +41,6 @@ ROWS_PER_TRANSACTION = 400_000
 SECONDS_PER_TRANSACTION = 1.0
 #: A watermark alone is not committed more often than this.
 QUIET_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a task is given by its engine. `schema` finds a schema by id, `schema_id` the id under which a stream's
-    declared schema is registered; `now` is the time of day in microseconds; a snapshot of the state is
-    written every `snapshot_every` transactions. `on_gap` says what to do where rows were removed from the log before
-    they were read. `committed` is told each transaction once it is durable, with the seconds that it took."""
-
-    log: Log
-    schema: Callable[[int], Schema]
-    schema_id: Callable[[str], int]
-    run: str
-    engine: str
-    now: Callable[[], int]
-    owner: str = ""
-    parents: bool = True
-    snapshot_every: int = EVERY
-    on_gap: OnGap = "stop"
-    committed: Callable[[Progress, float], None] = lambda progress, seconds: None
 
 
 def handed(given: Input, batch: Arrived, clock: int) -> Batch:

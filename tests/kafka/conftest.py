@@ -13,7 +13,8 @@ from streams.log import Log, open_log
 from tests.faults import loop_job
 from tests.faults.facts import Rows
 from tests.kafka.worker import PARTITIONS
-from tests.kafka_broker import Broker, CannotStart
+from tests.kafka_broker import Broker
+from tests.services.kafka import started
 
 
 @pytest.fixture
@@ -32,15 +33,9 @@ def kafka_log(kafka_url: str) -> Iterator[Log]:
 @pytest.fixture(scope="session")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that tests may stop, kill and start again; they leave it running."""
-    try:
-        broker = Broker(tmp_path_factory.mktemp("own-broker"))
-        broker.start()
-    except CannotStart as reason:
-        pytest.skip(f"No Kafka to stop and start: {reason}.")
-    try:
+    folder = tmp_path_factory.mktemp("own-broker")
+    with started(lambda: Broker(folder), otherwise="No Kafka to stop and start") as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,8 @@ from headwater.faust_engine import Engine
 from tests.faults.facts import Rows
 from tests.kafka.disturbances import KILLS, SEED, Met
 from tests.kafka.workers import Workers
-from tests.kafka_broker import Broker, CannotStart, Cluster
+from tests.kafka_broker import Broker, Cluster
+from tests.services.kafka import started
 
 ROWS = 1_500
 #: Brokers killed of those that are alone, and of three.
@@ -33,89 +35,81 @@ ENGINES: list[Engine] = ["embedded", "faust"]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    try:
-        made = Cluster(tmp_path_factory.mktemp("cluster"))
-        made.start()
-    except CannotStart as reason:
-        pytest.skip(f"No cluster to lose a broker of: {reason}.")
-    try:
-        yield made
-    finally:
-        made.stop()
+    folder = tmp_path_factory.mktemp("cluster")
+    with started(lambda: Cluster(folder), otherwise="No cluster to lose a broker of") as cluster:
+        yield cluster
 
 
-def jobs(engine: Engine, address: str, folder: Path, met: Met) -> Workers:
-    """Two workers of a job; each round, and each engine in it, has the other client."""
-    scheme = ("kafka", "kafka+fast")[(met.rounds + ENGINES.index(engine)) % 2]
-    log = f"{scheme}://{address}prefix=test-{uuid4().hex[:10]}."
-    workers = Workers(engine, folder / f"round-{met.rounds}", log, ROWS)
-    workers.start()
-    workers.start()
-    workers.wait_for(lambda: any(workers.last()))
-    return workers
+@dataclass
+class Case:
+    """One engine, and what the job leaves undisturbed."""
+
+    engine: Engine
+    folder: Path
+    wanted: Rows
+
+    def run(self, address: str, brokers: int, lose: Callable[[Workers, Met, random.Random], None]) -> Met:
+        """Jobs on the brokers at the address, of which one is lost again and again, until so many were lost."""
+        rng = random.Random(f"{SEED} {self.engine}")
+        met = Met()
+        while met.brokers < brokers:
+            # Each round, and each engine in it, has the other client.
+            scheme = ("kafka", "kafka+fast")[(met.rounds + ENGINES.index(self.engine)) % 2]
+            log = f"{scheme}://{address}prefix=test-{uuid4().hex[:10]}."
+            with closing(Workers(self.engine, self.folder / f"round-{met.rounds}", log, ROWS)) as workers:
+                workers.start()
+                workers.start()
+                workers.wait_for(lambda workers=workers: any(workers.last()))
+                while met.brokers < brokers and workers.going():
+                    workers.wait_for_commits(rng.randrange(1, APART))
+                    if workers.going():
+                        lose(workers, met, rng)
+                met.end(workers, self.wanted)
+        return met
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.fixture(params=ENGINES)
+def case(request: pytest.FixtureRequest, tmp_path: Path, undisturbed: Callable[[int], Rows]) -> Case:
+    return Case(request.param, tmp_path, undisturbed(ROWS))
+
+
 def test_a_broker_that_is_killed_leaves_no_trace(
-    own_broker: Broker,
-    tmp_path: Path,
-    undisturbed: Callable[[int], Rows],
-    engine: Engine,
-    capsys: pytest.CaptureFixture[str],
+    own_broker: Broker, case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = undisturbed(ROWS)
-    rng = random.Random(f"{SEED} {engine}")
-    met = Met()
-    while met.brokers < ALONE:
-        with closing(jobs(engine, f"{own_broker.address}?", tmp_path, met)) as workers:
-            while met.brokers < ALONE and workers.going():
-                workers.wait_for_commits(rng.randrange(1, APART))
-                if not workers.going():
-                    break
-                own_broker.kill()
-                workers.note("broker killed")
-                time.sleep(rng.uniform(0, AWAY_SECONDS))
-                worker_too = rng.randrange(WORKER_TOO) == 0
-                if worker_too:
-                    workers.kill(rng.choice(workers.running))
-                    met.killed += 1
-                own_broker.start()
-                workers.note("broker started")
-                if worker_too:
-                    workers.start()
-                met.brokers += bool(workers.going())
-            met.end(workers, wanted)
+    def lose(workers: Workers, met: Met, rng: random.Random) -> None:
+        own_broker.kill()
+        workers.note("broker killed")
+        time.sleep(rng.uniform(0, AWAY_SECONDS))
+        worker_too = rng.randrange(WORKER_TOO) == 0
+        if worker_too:
+            workers.kill(rng.choice(workers.running))
+            met.killed += 1
+        own_broker.start()
+        workers.note("broker started")
+        if worker_too:
+            workers.start()
+        met.brokers += bool(workers.going())
+
+    met = case.run(f"{own_broker.address}?", ALONE, lose)
     with capsys.disabled():
-        print(f"\n{engine} engine, a broker that is alone, seed {SEED}: {met}")
+        print(f"\n{case.engine} engine, a broker that is alone, seed {SEED}: {met}")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_broker_of_three_that_is_killed_leaves_no_trace(
-    cluster: Cluster,
-    tmp_path: Path,
-    undisturbed: Callable[[int], Rows],
-    engine: Engine,
-    capsys: pytest.CaptureFixture[str],
+    cluster: Cluster, case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = undisturbed(ROWS)
-    rng = random.Random(f"{SEED} {engine}")
-    met = Met()
-    while met.brokers < OF_THREE:
-        with closing(jobs(engine, f"{cluster.address}?replication=3&", tmp_path, met)) as workers:
-            while met.brokers < OF_THREE and workers.going():
-                workers.wait_for_commits(rng.randrange(1, APART))
-                if not workers.going():
-                    break
-                lost = rng.choice(cluster.brokers)
-                lost.kill()
-                workers.note(f"broker {lost.address} killed")
-                met.brokers += bool(workers.going())
-                # Work goes on without it.
-                workers.wait_for_commits(rng.randrange(2, APART))
-                lost.start()
-                workers.note("broker started")
-                # With one more lost before this one has all that was written meanwhile nothing could be written.
-                workers.wait_for(cluster.is_whole)
-            met.end(workers, wanted)
+    def lose(workers: Workers, met: Met, rng: random.Random) -> None:
+        lost = rng.choice(cluster.brokers)
+        lost.kill()
+        workers.note(f"broker {lost.address} killed")
+        met.brokers += bool(workers.going())
+        # Work goes on without it.
+        workers.wait_for_commits(rng.randrange(2, APART))
+        lost.start()
+        workers.note("broker started")
+        # With one more lost before this one has all that was written meanwhile nothing could be written.
+        workers.wait_for(cluster.is_whole)
+
+    met = case.run(f"{cluster.address}?replication=3&", OF_THREE, lose)
     with capsys.disabled():
-        print(f"\n{engine} engine, one broker of three, seed {SEED}: {met}")
+        print(f"\n{case.engine} engine, one broker of three, seed {SEED}: {met}")

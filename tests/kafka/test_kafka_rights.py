@@ -24,7 +24,8 @@ from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 import headwater as hw
 from streams.log import LogError
-from tests.kafka_broker import Broker, CannotStart, free_port
+from tests.kafka_broker import Broker, free_port
+from tests.services.kafka import started
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "run-with-compose.md"
 USERS = ("hw", "gate", "dash")
@@ -87,7 +88,17 @@ class Guarded:
         self.catalog = f"sqlite:///{folder / 'catalog.db'}"
         self._folder = folder
 
-    def grant(self) -> None:
+    def start(self) -> None:
+        """With the rules, and with what is registered."""
+        self.broker.start()
+        self._grant()
+        with self.hub("hw") as hub:
+            hub.register(build())
+
+    def stop(self) -> None:
+        self.broker.stop()
+
+    def _grant(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.broker.address)
         assert not admin.create_acls(list(rules()))["failed"]
         admin.close()
@@ -109,18 +120,9 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    try:
-        made = Guarded(tmp_path_factory.mktemp("guarded"))
-        made.broker.start()
-    except CannotStart as reason:
-        pytest.skip(f"No Kafka to guard: {reason}.")
-    try:
-        made.grant()
-        with made.hub("hw") as hub:
-            hub.register(build())
-        yield made
-    finally:
-        made.broker.stop()
+    folder = tmp_path_factory.mktemp("guarded")
+    with started(lambda: Guarded(folder), otherwise="No Kafka to guard") as guarded:
+        yield guarded
 
 
 def test_a_service_publishes_and_the_workers_user_runs(guarded: Guarded) -> None:

@@ -14,7 +14,8 @@ import pytest
 import headwater as hw
 from streams.log import LogError, Topic, open_log
 from tests.faults.conftest import Plant, readings
-from tests.kafka_broker import Broker, CannotStart, free_port
+from tests.kafka_broker import Broker, free_port
+from tests.services.kafka import started
 
 PASSWORD = "s@cret & more"
 SETTINGS = """ssl.keystore.type=PEM
@@ -45,6 +46,12 @@ class Secure:
             settings=SETTINGS.format(folder=folder, password=PASSWORD),
             users={"scram-app": "scram-secret"},
         )
+
+    def start(self) -> None:
+        self.broker.start()
+
+    def stop(self) -> None:
+        self.broker.stop()
 
     def url(self, way: str, scheme: str = "kafka", **changes: str) -> str:
         """The address for one of the ways in, with a prefix of its own; `changes` are settings given otherwise."""
@@ -77,15 +84,9 @@ def _certificate(folder: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    try:
-        made = Secure(tmp_path_factory.mktemp("secure"))
-        made.broker.start()
-    except (CannotStart, FileNotFoundError) as reason:
-        pytest.skip(f"No Kafka with TLS to test with: {reason}.")
-    try:
-        yield made
-    finally:
-        made.broker.stop()
+    folder = tmp_path_factory.mktemp("secure")
+    with started(lambda: Secure(folder), otherwise="No Kafka with TLS to test with") as secure:
+        yield secure
 
 
 @pytest.mark.parametrize("scheme", ["kafka", "kafka+fast"])

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from operators.engines import embedded
+from operators.execution.context import Context
 from operators.execution.digest import digest_state, digest_stream
 from operators.execution.plan import Node, Plan, tasks_of
 from operators.execution.progress import progress_topic, snapshot_topic, state_topic
 from operators.execution.restore import restored_state
 from operators.execution.state import State
-from operators.execution.task import Context
 from operators.operator import Batch, Derived, Input, Output
 from streams.log import EmbeddedLog, Topic
 from streams.log.leases import owner_name

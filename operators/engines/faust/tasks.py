@@ -15,9 +15,9 @@ from operators.engines.idle import Idle
 from operators.engines.report import RunReport, Until
 from operators.engines.tally import Tally
 from operators.engines.worker import Worker
+from operators.execution.context import Context
 from operators.execution.plan import Plan
 from operators.execution.progress import last_progress, task_of
-from operators.execution.task import Context
 
 logger = logging.getLogger(__name__)
 
