@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,15 @@ IntArray = npt.NDArray[Any]
 #: A header larger than this falls back from rows to offset ranges.
 LARGEST_HEADER = 64 * 1024
 NO_PARENT = -1
+
+
+#: Counts up from 0 by one. Its beginnings, which tell the rows of most messages, are told from other arrays by it.
+_COUNTING: Final = np.arange(1 << 17, dtype=np.int32)
+_COUNTING.flags.writeable = False
+
+
+def _counting(count: int) -> IntArray:
+    return _COUNTING[:count] if count <= len(_COUNTING) else np.arange(count, dtype=np.int32)
 
 
 def constant(value: int, count: int, kind: type[np.int32 | np.int64]) -> IntArray:
@@ -46,7 +55,7 @@ class Addresses:
             stream,
             constant(partition, rows, np.int32),
             constant(offset, rows, np.int64),
-            np.arange(rows, dtype=np.int32),
+            _counting(rows),
         )
 
     @classmethod
@@ -232,6 +241,8 @@ def _pack_column(values: IntArray) -> tuple[list[Any], bytes]:
     first = int(values[0])
     if values.strides[0] == 0 or count == 1:
         return ["=", first], b""
+    if values.base is _COUNTING and values.strides == _COUNTING.strides:
+        return ["+", first], b""
     span = int(values[-1]) - first + 1
     # Only what ends a little above its beginning can be increasing: most columns of joins need not be looked through.
     if count <= span <= 8 * count and int(np.diff(values).min()) > 0:

@@ -49,12 +49,26 @@ def as_one(batches: Sequence[Batch]) -> Batch:
 def _row_wise_steps(operator: Operator, batches: Sequence[Batch], state: State) -> Iterable[Step]:
     ends = [int(batch.addresses.offset[-1]) + 1 for batch in batches]
     pieces: list[list[Output]] = [[] for _ in batches]
-    for output in operator.step(as_one(batches), state):
+    whole = as_one(batches)
+    for output in operator.step(whole, state):
         first = output.parents[0]
         if not isinstance(first, Addresses) or len(first) != output.rows.num_rows:
             raise HeadwaterError("A row-wise step must give one parent address a row", where=output.stream)
-        cut_into(pieces, output, np.searchsorted(first.offset, ends).tolist())
+        if first is whole.addresses and len(output.parents) == 1:
+            _cut_row_by_row(pieces, output, batches)
+        else:
+            cut_into(pieces, output, np.searchsorted(first.offset, ends).tolist())
     return [(piece, END) for piece in pieces]
+
+
+def _cut_row_by_row(pieces: Sequence[list[Output]], output: Output, batches: Sequence[Batch]) -> None:
+    """Cut an output that has one row for each row of the batches: each piece descends from its batch as it is, whose
+    addresses cost less to write down than a part of all of them."""
+    start = 0
+    for piece, batch in zip(pieces, batches, strict=True):
+        count = len(batch.addresses)
+        piece.append(Output(output.stream, output.rows.slice(start, count), (batch.addresses,)))
+        start += count
 
 
 def cut_into(pieces: Sequence[list[Output]], output: Output, ends: Sequence[int]) -> None:

@@ -99,3 +99,23 @@ def test_what_is_committed_without_waiting_is_seen_here_at_once_and_elsewhere_so
     writer.commit(seen=False)
     kafka_log.ends([("t", 0)])
     assert other.last("t", 0).values == (b"last",)
+
+
+def test_every_reader_waits_for_what_was_committed_to_what_it_reads(kafka_log: Log) -> None:
+    names = ["a", "b", "c"]
+    kafka_log.create([Topic(name, 1) for name in names])
+    writers = [kafka_log.writer(f"task/{number}") for number in range(3)]
+    written: dict[str, list[bytes]] = {name: [] for name in names}
+    for turn in range(20):
+        for number, writer in enumerate(writers):
+            for name in {names[number], names[(number + turn) % 3]}:
+                written[name].append(f"{turn} {number}".encode())
+                writer.append(name, 0, [None], [written[name][-1]], ())
+            writer.commit(seen=False)
+        name = names[turn % 3]
+        if turn % 2:
+            assert kafka_log.read(name, 0, 0).values == tuple(written[name])
+        else:
+            assert kafka_log.last(name, 0).values == (written[name][-1],)
+    for name in names:
+        assert kafka_log.read(name, 0, 0).values == tuple(written[name])

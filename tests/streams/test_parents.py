@@ -38,6 +38,21 @@ def test_addresses_come_back_as_they_were(partitions: list[int], offsets: list[i
         assert column.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2, 1_000, (1 << 17) - 1, 1 << 17, (1 << 17) + 1])
+def test_rows_of_a_message_come_back_however_they_are_cut(rows: int) -> None:
+    whole = Addresses.of_message("s", 3, 8, rows)
+    backwards = Addresses("s", whole.partition, whole.offset, whole.row[::-1])
+    every_second = Addresses("s", whole.partition[::2], whole.offset[::2], whole.row[::2])
+    for part in (whole, whole.slice(rows // 3, rows), whole.slice(0, rows // 2), backwards, every_second):
+        # The rows of so many that are not in order take more than a header may.
+        if len(part) <= 1_000 or part.row.strides[0] == 4:
+            (found,) = decode_parents(encode_parents((part,)))
+            assert isinstance(found, Addresses)
+            assert (found.row == part.row).all()
+            assert (found.partition == part.partition).all()
+            assert (found.offset == part.offset).all()
+
+
 def test_several_ways_of_descent_come_back_in_their_order() -> None:
     left = Addresses.of_message("left", 1, 7, 3)
     right = Ranges((OffsetRange("right", 0, 2, 9), OffsetRange("right", 3, 0, 1)))

@@ -157,7 +157,7 @@ class Fetcher:
             others = [place for place, offset in at.items() if offset is None]
             found = {place: stable for place, (_, stable) in came.items()}
             if others:
-                self._unseen.wait()
+                self._unseen.wait(others)
                 found |= self._wire.ends(others)
                 self.learn(found)
             return found
@@ -166,7 +166,7 @@ class Fetcher:
         """Where what is committed ends in each of these partitions, as soon as it is further than `known`, or than what
         was read, or after `timeout` seconds; what is new is there for the next read. `wire` is for this alone: a broker
         answers the requests of one connection one after the other. KafkaError."""
-        self._unseen.wait()
+        self._unseen.wait(known)
         with self._lock:
             windows = {place: self._windows.get(place) for place in known}
             asked = {
@@ -267,20 +267,20 @@ class Fetcher:
         seen. For an offset that is gone, where the first one that is there lies."""
 
         def attempt() -> tuple[dict[Place, tuple[Columns, int]], bool]:
-            hidden = self._unseen.places()
+            hidden = self._unseen.places(asked)
             if not hidden:
                 return self._attempt(self._wire, asked, 0), True
             # The broker looks there before it looks for what is to be read.
             ends, answers = self._wire.ask_leaders(
                 [(hidden, partial(offsets_request, which=LATEST)), (asked, partial(_request, asked=asked, wait=0))]
             )
-            return self._told(answers, asked), self._unseen.told(told_offsets(ends))
+            return self._told(answers, asked), self._unseen.told(told_offsets(ends), asked)
 
         while True:
             came, seen = self._wire.patiently(attempt, doing="reading")
             if seen:
                 return came
-            self._unseen.wait()
+            self._unseen.wait(asked)
 
     def _attempt(self, wire: Wire, asked: Mapping[Place, int], wait: int) -> dict[Place, tuple[Columns, int]]:
         (answers,) = wire.ask_leaders([(asked, partial(_request, asked=asked, wait=wait))])

@@ -65,7 +65,7 @@ class KafkaLog:
         """For each partition its first readable offset and the offset after its last committed message.
         UnknownTopic."""
         places = self._places(topic)
-        self._unseen.wait()
+        self._unseen.wait(places)
         found = self._wire.bounds(places)
         self._learn({place: end for place, (_, end) in found.items()})
         return [found[place] for place in places]
@@ -87,7 +87,7 @@ class KafkaLog:
     def last(self, topic: str, partition: int, count: int = 1) -> Fetched:
         """The newest `count` committed messages, oldest first; fewer if there are fewer. UnknownTopic."""
         place = self._place(topic, partition)
-        self._unseen.wait()
+        self._unseen.wait([place])
         first, end = self._wire.bounds([place])[place]
         self._learn({place: end})
         reach = 2 * count + _FIRST_LOOK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from threading import Lock
 from time import sleep
 
@@ -10,35 +10,47 @@ from streams.log.kafka.wire import Place, Wire
 
 
 class Unseen:
-    """What this process has committed and not yet seen. Any thread may call any method."""
+    """What this process has committed and not yet seen: of each writer the newest commit, since its next transaction
+    begins when the one before is seen. Who reads what a commit did not write need not wait for it. Any thread may call
+    any method."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._lock = Lock()
-        self._commits: list[tuple[str, dict[Place, int]]] = []
+        self._commits: dict[str, Mapping[Place, int]] = {}
 
-    def add(self, transactional_id: str, ends: dict[Place, int]) -> None:
+    def add(self, transactional_id: str, ends: Mapping[Place, int]) -> None:
         """A transaction was committed; it is seen once these ends are."""
         with self._lock:
-            self._commits.append((transactional_id, ends))
+            self._commits[transactional_id] = ends
 
-    def places(self) -> list[Place]:
-        """The partitions whose ends are to be told."""
+    def places(self, read: Collection[Place]) -> list[Place]:
+        """The partitions whose ends are to be told before these are read."""
         with self._lock:
-            return list(dict.fromkeys(place for _, ends in self._commits for place in ends))
+            return list(dict.fromkeys(place for _, ends in self._of(read) for place in ends))
 
-    def told(self, found: Mapping[Place, int]) -> bool:
-        """Take in where partitions end; True if nothing is left unseen."""
+    def told(self, found: Mapping[Place, int], read: Collection[Place]) -> bool:
+        """Take in where partitions end; True if nothing is left unseen of what these were written with."""
         with self._lock:
-            self._commits = [one for one in self._commits if not _is_seen(one[1], found)]
-            return not self._commits
+            for transactional_id, ends in self._of(read):
+                if _is_seen(ends, found):
+                    del self._commits[transactional_id]
+            return not self._of(read)
 
-    def wait(self) -> None:
-        """Return once all that was committed until now is seen."""
+    def wait(self, read: Collection[Place] | None = None) -> None:
+        """Return once all that was committed to these until now, or to any, is seen."""
         with self._lock:
-            commits, self._commits = self._commits, []
+            commits = self._of(read)
         for transactional_id, ends in commits:
             wait_until_seen(self._wire, ends, transactional_id)
+        with self._lock:
+            for transactional_id, ends in commits:
+                if self._commits.get(transactional_id) is ends:
+                    del self._commits[transactional_id]
+
+    def _of(self, read: Collection[Place] | None) -> list[tuple[str, Mapping[Place, int]]]:
+        commits = self._commits.items()
+        return [(name, ends) for name, ends in commits if read is None or not ends.keys().isdisjoint(read)]
 
 
 def wait_until_seen(wire: Wire, ends: Mapping[Place, int], transactional_id: str) -> None:
