@@ -263,8 +263,8 @@ class Fetcher:
         return _joined(parts, offset)
 
     def _ask(self, asked: Mapping[Place, int]) -> dict[Place, tuple[Columns, int]]:
-        """What lies at these offsets, and where what is committed ends; all that this process committed before is
-        seen. For an offset that is gone, where the first one that is there lies."""
+        """What lies at these offsets, and where what is committed ends; all that this process committed there before
+        is seen. For an offset that is gone, where the first one that is there lies."""
 
         def attempt() -> tuple[dict[Place, tuple[Columns, int]], bool]:
             hidden = self._unseen.places(asked)

@@ -140,7 +140,7 @@ class KafkaWriter:
     def commit(self, *, seen: bool = True) -> None:
         """Make everything appended visible and durable, at once. Raises Fenced, LogBusy or LogError; then nothing of it
         is visible. Without an append since the last commit it does nothing. Without `seen` it returns before others
-        may see it; this log's own next read waits for it."""
+        may see it; this log's own next read of what was written to waits for it."""
         self._check()
         if self._replaced and (self._waiting or self._open):
             self._fenced = True
