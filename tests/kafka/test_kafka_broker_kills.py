@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import pytest
 
 from headwater.faust_engine import Engine
+from streams.log import Topic
+from streams.log.kafka import KafkaLog
 from tests.faults.facts import Rows
 from tests.kafka.disturbances import KILLS, SEED, Met
 from tests.kafka.workers import Workers
@@ -93,6 +96,44 @@ def test_a_broker_that_is_killed_leaves_no_trace(
     met = case.run(f"{own_broker.address}?", ALONE, lose)
     with capsys.disabled():
         print(f"\n{case.engine} engine, a broker that is alone, seed {SEED}: {met}")
+
+
+def test_a_coordinator_that_is_lost_is_not_asked_for_ever(cluster: Cluster) -> None:
+    prefix = f"test-{uuid4().hex[:10]}."
+    log = KafkaLog(f"kafka://{cluster.address}?replication=3&prefix={prefix}")
+    log.create([Topic("t", 1)])
+    writer = log.writer("task/0")
+    writer.append("t", 0, [None], [b"x"], ())
+    writer.commit()
+    wire = log._wire
+
+    def coordinator() -> int:
+        asked = f"{prefix}task/0"
+        told = wire.patiently(lambda: wire.admin.describe_transactions([asked]), doing="asking for a transaction")
+        return int(told[asked].coordinator_id)
+
+    lost = coordinator()
+    groups = (f"group-{number}" for number in range(100))
+    group = next(
+        name
+        for name in groups
+        if log.show_positions(name, {("t", 0): 0}) and wire.admin.describe_groups([prefix + name])
+        if wire._manager.cluster.get_coordinator(prefix + name) == lost
+    )
+    cluster.brokers[lost - 1].kill()
+    try:
+        found: list[int] = []
+        asking = Thread(target=lambda: found.append(coordinator()), daemon=True)
+        asking.start()
+        asking.join(100)
+        assert found
+        assert found[0] != lost
+        until = time.monotonic() + 100
+        while not log.show_positions(group, {("t", 0): 1}):
+            assert time.monotonic() < until
+    finally:
+        cluster.brokers[lost - 1].start()
+    log.close()
 
 
 def test_a_broker_of_three_that_is_killed_leaves_no_trace(

@@ -25,6 +25,7 @@ def commit_offsets(wire: Wire, group: str, offsets: Mapping[TopicPartition, Offs
     """Commit the offsets of a group without members. False, and a line in the program's log, if that cannot be."""
     for attempt in range(ATTEMPTS):
         if attempt:
+            wire.forget_leaders()
             sleep(PAUSE_SECONDS)
         try:
             told = wire.admin.alter_group_offsets(group, dict(offsets))

@@ -96,7 +96,7 @@ class Wire:
             except KafkaError as error:
                 if not is_passing(error):
                     raise refused(self.address, error, doing) from error
-                self._leaders.clear()
+                self.forget_leaders()
                 if monotonic() >= tell_at:
                     logger.warning("waiting for the broker at %s (%s): %s", self.address.servers, doing, error)
                     told = True
@@ -107,6 +107,12 @@ class Wire:
             if told:
                 logger.warning("the broker at %s is back after %.1f s", self.address.servers, monotonic() - began)
             return result
+
+    def forget_leaders(self) -> None:
+        """Leaders and coordinators may have moved: they are asked for anew. The client itself goes on asking the
+        coordinator that it once found, also when that one is away for good."""
+        self._leaders.clear()
+        self._manager.cluster._coordinators.clear()
 
     def brokers(self) -> int:
         """How many brokers the cluster was seen to have."""
