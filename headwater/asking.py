@@ -85,10 +85,11 @@ class Asking(Connection):
         reads the newest messages of each stream, and changes nothing."""
         return observe(self)
 
-    def from_topic(self, name: str, *, sample: int = SAMPLE) -> Adoption:
-        """A stream, and its contract, for a topic of JSON messages that others write, found out from the newest
-        `sample` of them. Nothing is written; `register_stream` takes it. UnknownTopic; CannotAdopt."""
-        return from_topic(self, name, sample=sample)
+    def from_topic(self, name: str, *, sample: int = SAMPLE, registry: str | None = None) -> Adoption:
+        """A stream, and its contract, for a topic of JSON messages that others write, or of Avro messages with the ids
+        of schemas in a `registry` (its address), found out from the newest `sample` of them. Nothing is written;
+        `register_stream` takes it. UnknownTopic; CannotAdopt; LogError if the registry cannot be read."""
+        return from_topic(self, name, sample=sample, registry=registry)
 
     # Datasets
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
+from catalog import NotRegistered
 from catalog.errors import HeadwaterError
+from headwater.registry_topic import decoded as avro_rows
+from headwater.registry_topic import described, has_schema_ids, schema_id, schema_of
 from streams.codecs import Undecodable
 from streams.codecs.json import JsonCodec
 from streams.infer import Inferred, infer
@@ -17,8 +21,10 @@ from streams.log import Topic, UnknownTopic
 from streams.message import BEGINNING, PRODUCER, Fetched, header
 from streams.odcs import write_contract
 from streams.read import event_times
+from streams.registry import ADDRESS, checked_address
 from streams.schema import Schema
-from streams.stream import ADOPTED, Stream
+from streams.stream import ADOPTED, REGISTRY, Stream
+from streams.types import SchemaError
 
 if TYPE_CHECKING:
     from headwater.connection import Connection
@@ -48,10 +54,12 @@ class Adoption:
     notes: tuple[str, ...]
 
 
-def from_topic(hub: Connection, name: str, *, sample: int = SAMPLE) -> Adoption:
-    """Look at the newest `sample` messages of a topic of JSON messages; nothing is written, to the topic or elsewhere.
+def from_topic(hub: Connection, name: str, *, sample: int = SAMPLE, registry: str | None = None) -> Adoption:
+    """Look at the newest `sample` messages of a topic of JSON messages, or of Avro messages whose schemas are in the
+    registry at an address; nothing is written, to the topic or elsewhere.
 
-    UnknownTopic; CannotAdopt if the catalog holds the stream, or its messages are no JSON.
+    UnknownTopic; CannotAdopt if the catalog holds the stream, or its messages are neither; LogError if the registry
+    cannot be read.
     """
     topic = _unregistered(hub, name)
     each = max(-(-sample // topic.partitions), 1)
@@ -59,31 +67,20 @@ def from_topic(hub: Connection, name: str, *, sample: int = SAMPLE) -> Adoption:
     values = [value for one in fetched for value in one.values if value is not None]
     if not values:
         raise CannotAdopt("The topic is empty", where=name, fix="Write a contract by hand, or wait for messages.")
-    _refuse_other_codecs(name, values)
-    found = infer(values)
-    if not found.schema.names:
-        raise CannotAdopt(
-            f"None of the {len(values)} messages looked at is a JSON object with fields",
-            where=name,
-            fix="Only topics of JSON objects can be looked at. Write a contract by hand.",
-        )
-    schema = Schema(found.schema)
-    decoded = [_decoded(schema, one) for one in fetched]
     notes: list[str] = []
+    look = _look_at_avro if has_schema_ids(values) else _look_at_json
+    stream, found, decoded = look(name, values, fetched, registry, notes)
     key = _key(decoded, topic, notes)
     time = _time(found.schema, notes)
-    stream = Stream(
-        name,
-        schema,
+    stream = replace(
+        stream,
         key=key,
         time=time,
         kind="table" if topic.compact and key else "stream",
-        codec="json",
         partitions=topic.partitions,
         lateness=_lateness(decoded, time),
         retention=topic.retention,
         description=f"What others write to the topic {name}; declared after a look at {len(values):,} messages.",
-        tags=(ADOPTED,),
     )
     notes += _further_notes(found, fetched, topic, stream)
     return Adoption(
@@ -94,6 +91,46 @@ def from_topic(hub: Connection, name: str, *, sample: int = SAMPLE) -> Adoption:
         next((one.why for one in decoded if one.why), None),
         tuple(notes),
     )
+
+
+def _look_at_json(
+    name: str, values: list[bytes], fetched: list[Fetched], registry: str | None, notes: list[str]
+) -> tuple[Stream, Inferred, list[_Decoded]]:
+    if registry is not None:
+        notes.append("The messages have no ids of schemas before them: the registry was not asked.")
+    found = infer(values)
+    if not found.schema.names:
+        raise CannotAdopt(
+            f"None of the {len(values)} messages looked at is a JSON object with fields",
+            where=name,
+            fix="Only topics of JSON objects, or of Avro with a registry, can be looked at. Write a contract by hand.",
+        )
+    schema = Schema(found.schema)
+    stream = Stream(name, schema, codec="json", tags=(ADOPTED,))
+    return stream, found, [_decoded(schema, one) for one in fetched]
+
+
+def _look_at_avro(
+    name: str, values: list[bytes], fetched: list[Fetched], registry: str | None, notes: list[str]
+) -> tuple[Stream, Inferred, list[_Decoded]]:
+    registry = registry or os.environ.get(ADDRESS)
+    if not registry:
+        raise CannotAdopt(
+            f"The messages have the id of a schema ({schema_id(values[-1])}) in a registry before them",
+            where=name,
+            fix=f"Say which: --registry http://host:port (registry=), or {ADDRESS} in the environment.",
+        )
+    registry = checked_address(registry)
+    try:
+        schema = schema_of(values, registry, notes)
+    except (NotRegistered, SchemaError) as error:
+        raise CannotAdopt(error.what, where=f"{name}, {error.where}", fix=error.fix) from error
+    stream = Stream(name, schema, codec="avro", tags=(ADOPTED, REGISTRY + registry))
+    looked = []
+    for one in fetched:
+        rows, keys, why = avro_rows(stream, one)
+        looked.append(_Decoded(rows, keys, sum(value is not None for value in one.values) - len(keys), why))
+    return stream, described(schema, [one.rows for one in looked], len(values)), looked
 
 
 def _unregistered(hub: Connection, name: str) -> Topic:
@@ -107,16 +144,6 @@ def _unregistered(hub: Connection, name: str) -> Topic:
     if hub.catalog.has_stream(name):
         raise CannotAdopt("This stream is registered already", where=name, fix=f"See it: headwater streams {name}")
     return topic
-
-
-def _refuse_other_codecs(name: str, values: list[bytes]) -> None:
-    if all(len(value) > 5 and value[0] == 0 for value in values):
-        number = int.from_bytes(values[-1][1:5], "big")
-        raise CannotAdopt(
-            f"The messages have the id of a schema ({number}) in a registry before them, so they are no plain JSON",
-            where=name,
-            fix="Write a contract with the schema that the registry has, and headwater.codec: avro.",
-        )
 
 
 @dataclass(frozen=True)

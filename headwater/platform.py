@@ -185,6 +185,12 @@ def following(catalog: Catalog, log: Log) -> Iterator[None]:
 def refuse_written(catalog: Catalog, stream: Stream) -> None:
     """PublishError if the stream is not for services to publish to: rows of a second writer have no place in the order
     that the first one's watermarks promise."""
+    if stream.registry:
+        raise PublishError(
+            "Its messages carry the ids of another registry's schemas",
+            where=stream.name,
+            fix=f"Publish to it with whatever writes it, by the registry at {stream.registry}.",
+        )
     writer = catalog.writer_of(stream.name)
     if writer is None and stream.role not in ("progress", "state", "platform"):
         return

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from catalog import NotRegistered
-from streams.codecs import ArrowCodec, Codec, Undecodable, codec
+from streams.codecs import ArrowCodec, AvroCodec, Codec, Undecodable, codec
 from streams.evolution import project
 from streams.log.protocol import Corrupt
 from streams.message import SCHEMA, Fetched, Headers, unpack_int
 from streams.message import header as header_of
+from streams.registry import written
 from streams.schema import Schema, SchemaError
 from streams.stream import Stream
+
+_OTHERS: Final = "It was written by a program that uses another catalog or registry."
 
 
 class Decoder:
@@ -64,9 +68,10 @@ class Decoder:
                 fix="They were written for another stream, or before an incompatible change.",
             ) from error
         except NotRegistered as error:
+            holder = "registry" if self._stream.registry else "catalog"
             raise Corrupt(
-                f"A message names schema {schema_id}, which the catalog does not hold",
-                fix="It was written by a program that uses another catalog or registry.",
+                f"A message names schema {schema_id}, which the {holder} does not hold",
+                fix=error.fix if self._stream.registry else _OTHERS,
             ) from error
 
     def _schema_runs(self, fetched: Fetched, start: int, stop: int) -> list[tuple[int, int, int]]:
@@ -74,7 +79,8 @@ class Decoder:
         found: list[tuple[int, int, int]] = []
         for first, after, headers in runs(fetched.headers[start:stop]):
             # Only Avro's values say themselves which schema they have.
-            if self._stream.codec != "avro" or header_of(headers, SCHEMA) is not None:
+            stated = header_of(headers, SCHEMA) is not None and not self._stream.registry
+            if self._stream.codec != "avro" or stated:
                 pieces = [(start + first, start + after, self._schema_id(fetched, start + first))]
             else:
                 pieces = [(at, at + 1, self._schema_id(fetched, at)) for at in range(start + first, start + after)]
@@ -87,7 +93,7 @@ class Decoder:
 
     def _schema_id(self, fetched: Fetched, index: int) -> int:
         stated = header_of(fetched.headers[index], SCHEMA)
-        if stated is not None:
+        if stated is not None and not self._stream.registry:
             return unpack_int(stated)
         value = fetched.values[index]
         if self._stream.codec == "avro" and value is not None and len(value) >= 5 and value[0] == 0:
@@ -97,9 +103,22 @@ class Decoder:
     def _codec(self, schema_id: int) -> Codec:
         known = self._codecs.get(schema_id)
         if known is None:
-            schema = self._schemas(schema_id) if schema_id else self._stream.schema
-            known = self._codecs[schema_id] = self._made(schema, schema_id)
+            if schema_id and self._stream.registry:
+                known = self._foreign(schema_id)
+            else:
+                known = self._made(self._schemas(schema_id) if schema_id else self._stream.schema, schema_id)
+            self._codecs[schema_id] = known
         return known
+
+    def _foreign(self, schema_id: int) -> Codec:
+        """For messages with a schema of the stream's registry. SchemaError for one of another kind of record."""
+        others = written(self._stream.registry, schema_id)
+        lacks = [
+            one.name for one in self._stream.schema.arrow if not one.nullable and one.name not in others.schema.names
+        ]
+        if lacks:
+            raise SchemaError(f"it is of {others.record} and has no {', '.join(lacks)}")
+        return AvroCodec(others.schema, schema_id, (*others.needs, others.avro))
 
     def _made(self, schema: Schema, schema_id: int) -> Codec:
         if self._stream.codec != "arrow":

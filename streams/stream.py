@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The tag of a stream whose topic others made and own: it is read as it is, and never made or compared as ours are.
 ADOPTED: Final = "adopted"
+#: Begins the tag that says in which registry the schemas of an adopted stream's Avro messages are.
+REGISTRY: Final = "registry="
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,9 @@ class Stream:
     def adopted(self) -> bool:
         """True if the topic is of other people's making."""
         return ADOPTED in self.tags
+
+    @property
+    def registry(self) -> str:
+        """The address of the registry that the schema ids in its messages are of; "" for those of the catalog."""
+        found = (tag.removeprefix(REGISTRY) for tag in self.tags if tag.startswith(REGISTRY))
+        return next(found, "") if self.adopted and self.codec == "avro" else ""

@@ -72,8 +72,8 @@ def register(
         str | None,
         typer.Option(
             "--from-topic",
-            help="Look at a topic of JSON messages that others write, write its contract to a file, and ask whether to "
-            "register it. The topic is never changed.",
+            help="Look at a topic that others write, of JSON or of Avro with a registry, write its contract to a file, "
+            "and ask whether to register it. The topic is never changed.",
             metavar="NAME",
         ),
     ] = None,
@@ -83,6 +83,16 @@ def register(
     sample: Annotated[
         int, typer.Option("--sample", help="With --from-topic: how many of the newest messages to look at.", min=1)
     ] = 1000,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            "--registry",
+            help="With --from-topic: the schema registry that Avro messages name their schemas of.",
+            metavar="URL",
+            envvar="HEADWATER_REGISTRY",
+            show_envvar=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="With --from-topic: register without asking.")] = False,
 ) -> None:
     """Put what a file declares into the catalog, and say what that changes.
@@ -92,7 +102,7 @@ def register(
     if from_topic is not None:
         if file is not None or check:
             raise typer.BadParameter("--from-topic takes neither a FILE nor --check: it writes a file.")
-        register_from_topic(session, from_topic, out, sample, yes)
+        register_from_topic(session, from_topic, out, sample, yes, registry)
         return
     if file is None:
         raise typer.BadParameter("Name a FILE, or a topic of others with --from-topic NAME.")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from streams.infer import FoundField
 
 
-def register_from_topic(session: Session, topic: str, out: Path | None, sample: int, yes: bool) -> None:
+def register_from_topic(
+    session: Session, topic: str, out: Path | None, sample: int, yes: bool, registry: str | None
+) -> None:
     """Look at a topic, write its contract to a file, show it, and register it if the user says so."""
     from headwater.from_topic import CannotAdopt
     from streams.odcs import read_contract
@@ -28,7 +30,7 @@ def register_from_topic(session: Session, topic: str, out: Path | None, sample: 
             where=str(file),
             fix=f"Register it: headwater register {file}. Or name another file: --out FILE.",
         )
-    adoption = hub.from_topic(topic, sample=sample)
+    adoption = hub.from_topic(topic, sample=sample, registry=registry)
     file.write_text(adoption.contract, encoding="utf-8")
     if not session.json:
         _show(session, adoption, file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import fastavro
 import pyarrow as pa
@@ -36,12 +36,15 @@ class AvroCodec:
 
     Flat rows are written and read column by column, many messages at once; rows with structs or lists go through
     fastavro one by one. The bytes are the same.
+
+    `written` is for reading what others write: their Avro schema, of which `schema` is that of the rows, behind those
+    whose names it uses. Such a codec encodes nothing.
     """
 
     name = "avro"
     row_coded = True
 
-    def __init__(self, schema: Schema, schema_id: int) -> None:
+    def __init__(self, schema: Schema, schema_id: int, written: Sequence[Any] = ()) -> None:
         if not 0 <= schema_id <= _LARGEST_ID:
             raise SchemaError(
                 "Avro messages have four bytes for this",
@@ -50,19 +53,26 @@ class AvroCodec:
             )
         self.schema = schema
         self.schema_id = schema_id
-        plain = without_logical_types(avro_schema(schema, "row"))
-        self._plain = fastavro.parse_schema(plain)
+        self._plain: Any = None
+        named: dict[str, Any] = {}
+        for one in written or [avro_schema(schema, "row")]:
+            self._plain = fastavro.parse_schema(without_logical_types(one), named)
         self._header = struct.pack(">bI", 0, schema_id)
-        self._nested = any(is_nested(field.type) for field in schema.arrow)
+        self._foreign = bool(written)
+        self._one_by_one = bool(written) or any(is_nested(field.type) for field in schema.arrow)
         self._physical = pa.schema([field.with_type(physical(field.type)) for field in schema.arrow])
 
     def encode(self, rows: pa.RecordBatch) -> list[bytes]:
         """One value a row. SchemaError names the field whose seconds do not fit Avro's milliseconds."""
+        if self._foreign:
+            raise SchemaError(
+                "Messages of others are only read", where=f"schema id {self.schema_id}", fix="Publish as they do."
+            )
         check_fits(rows, self.schema)
         if not rows.num_rows:
             return []
         columns = [self._to_physical(column, field) for column, field in zip(rows.columns, self._physical, strict=True)]
-        if not self._nested:
+        if not self._one_by_one:
             return write_rows(columns, [field.nullable for field in self._physical], self._header)
         return self._write_one_by_one(pa.RecordBatch.from_arrays(columns, schema=self._physical))
 
@@ -72,7 +82,7 @@ class AvroCodec:
 
     def _decode(self, values: Sequence[bytes]) -> pa.RecordBatch:
         fields = list(self._physical)
-        if self._nested:
+        if self._one_by_one:
             columns = self._read_one_by_one(values).columns
         else:
             columns = read_rows(values, [f.type for f in fields], [f.nullable for f in fields], self._header)

@@ -23,8 +23,8 @@ def avro_schema(schema: Schema, name: str) -> dict[str, Any]:
 
 
 def schema_from_avro(avro: Mapping[str, Any]) -> Schema:
-    """The schema of the rows that an Avro record schema describes. SchemaError for maps, enums, and unions other
-    than with null."""
+    """The schema of the rows that an Avro record schema describes; enums are strings. SchemaError for maps, and unions
+    other than with null."""
     if avro.get("type") != "record":
         raise SchemaError("Rows are described by a record", where=str(avro.get("type")), fix="Give a record schema.")
     return Schema(pa.schema(_arrow_fields(avro, "")))
@@ -70,9 +70,10 @@ def from_physical(column: pa.Array, kind: pa.DataType) -> pa.Array:
 def without_logical_types(avro: Any) -> Any:
     """The same encoding, read and written as physical values."""
     if isinstance(avro, dict):
-        if "logicalType" in avro:
+        if "logicalType" in avro and avro["type"] != "fixed":
             return avro["type"]
-        return {key: without_logical_types(value) for key, value in avro.items() if key not in ("doc", "default")}
+        dropped = ("doc", "default", "logicalType")
+        return {key: without_logical_types(value) for key, value in avro.items() if key not in dropped}
     if isinstance(avro, list):
         return [without_logical_types(value) for value in avro]
     return avro
@@ -209,6 +210,7 @@ def _arrow_type(avro: Any, path: str) -> tuple[pa.DataType, bool]:
             "record": lambda: pa.struct(_arrow_fields(avro, f"{path}.")),
             "array": lambda: pa.list_(_item(avro["items"], path)),
             "fixed": lambda: pa.binary(avro["size"]),
+            "enum": pa.string,
         }
         logical = avro.get("logicalType")
         if logical == "decimal" and avro["type"] == "bytes":
