@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import faust
+from faust.types import Message
+from faust.types.transports import ConsumerT
 from mode import Service
 
 from operators.engines.faust.handover import Handover
@@ -71,6 +73,18 @@ class App(faust.App):
         self.handover.end()
         await asyncio.get_running_loop().run_in_executor(None, self._end_of_tasks)
         await super().on_stop()
+
+    def _new_consumer(self) -> ConsumerT:
+        consumer: Any = super()._new_consumer()
+        hear = consumer.callback
+
+        async def heard(message: Message) -> None:
+            # While it ends it is given partitions that nobody listens to any more; what is read is dropped anyway.
+            with suppress(KeyError):
+                await hear(message)
+
+        consumer.callback = heard
+        return consumer
 
     def _end_of_tasks(self) -> None:
         if self.tasks.ident is not None:

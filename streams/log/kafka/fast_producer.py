@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from threading import current_thread, main_thread
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -171,7 +172,10 @@ class FastProducer:
         try:
             return what()
         except SystemError as error:
-            # What is raised while a delivery is told of.
+            # Something was raised while a delivery was told of.
+            cause = _raised_by_signal(error)
+            if cause is not None:
+                raise cause from error
             cause = error.__cause__
             raise self._translated(cause if isinstance(cause, KafkaException) else error, doing) from error
         except (KafkaException, RuntimeError, ValueError) as error:
@@ -185,6 +189,11 @@ class FastProducer:
             try:
                 what(SILENCE_SECONDS)
                 break
+            except SystemError as error:
+                cause = _raised_by_signal(error)
+                if cause is not None:
+                    raise cause from error
+                raise self._translated(error, doing) from error
             except KafkaException as error:
                 code = error.args[0]
                 if not (code.retriable() or code.code() in _AWAY) or code.fatal() or code.txn_requires_abort():
@@ -225,3 +234,12 @@ class FastProducer:
         return LogError(
             f"{code or error} while {doing}", where=self._wire.address.shown, fix="The broker's own log tells more."
         )
+
+
+def _raised_by_signal(error: SystemError) -> BaseException | None:
+    """What a signal raised in a callback, in the main thread. The client loses it or hides it behind its own error; our
+    callbacks themselves raise nothing."""
+    cause = error.__cause__
+    if cause is None:
+        return KeyboardInterrupt() if current_thread() is main_thread() else None
+    return None if isinstance(cause, Exception) else cause
