@@ -47,6 +47,10 @@ class Traps:
         found = self._folder / str(pid)
         return found.read_text() if found.exists() else None
 
+    def forget(self, pid: int) -> None:
+        """This process may be caught once more."""
+        (self._folder / str(pid)).unlink(missing_ok=True)
+
     def come_to(self, task: str, moment: Moment) -> None:
         """A task of this process has come to this moment."""
         number = self._waits_for(task, moment)

@@ -91,6 +91,7 @@ class Workers:
         self.note(f"{self._number(process)} hangs")
 
     def wake(self, process: Process) -> None:
+        self.traps.forget(_pid(process))
         os.kill(_pid(process), signal.SIGCONT)
         del self.hung[process]
         self.running.append(process)
@@ -114,8 +115,8 @@ class Workers:
         return next((one for one in self.running if self.traps.caught(_pid(one))), None)
 
     def said(self, number: int) -> str:
-        """What the worker that was started as this one, from 0, has said."""
-        return self._said(number).read_text()
+        """What the worker that was started as this one, from 0, has said; one that left before it began, nothing."""
+        return self._said(number).read_text() if self._said(number).exists() else ""
 
     def count_said(self, words: str) -> int:
         return sum(self.said(number).count(words) for number in range(len(self._started)))

@@ -134,7 +134,7 @@ def make_app(
     app.tasks = TaskThread(
         connect,
         app.handover,
-        Signals(partial(_done, app), partial(_rejoin, app, list(topics)), partial(_crashed, app)),
+        Signals(partial(_done, app), partial(_rejoin, app), partial(_crashed, app)),
         until=settings.until,
         max_wait=settings.max_wait,
         watch=watch,
@@ -181,8 +181,15 @@ def _crashed(app: App, error: BaseException) -> None:
         asyncio.run_coroutine_threadsafe(app.crash(error), app.loop)
 
 
-def _rejoin(app: App, topics: list[str]) -> None:
-    asyncio.run_coroutine_threadsafe(app.consumer.subscribe(topics), app.loop)
+def _rejoin(app: App) -> None:
+    """Have the group say again who has what. (To subscribe anew while the group's coordinator is away, which does the
+    same, ends aiokafka's part in the group.)"""
+    thread: Any = app.consumer._thread  # type: ignore[attr-defined]
+
+    async def rejoin() -> None:
+        await thread.call_thread(thread._ensure_consumer()._coordinator.request_rejoin)
+
+    asyncio.run_coroutine_threadsafe(rejoin(), app.loop)
 
 
 def _root(app: App) -> Service:
