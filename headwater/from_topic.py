@@ -12,7 +12,7 @@ import pyarrow as pa
 from catalog import NotRegistered
 from catalog.errors import HeadwaterError
 from headwater.registry_topic import decoded as avro_rows
-from headwater.registry_topic import described, has_schema_ids, schema_id, schema_of
+from headwater.registry_topic import described, schema_ids, schema_of
 from streams.codecs import Undecodable
 from streams.codecs.json import JsonCodec
 from streams.infer import Inferred, infer
@@ -68,7 +68,7 @@ def from_topic(hub: Connection, name: str, *, sample: int = SAMPLE, registry: st
     if not values:
         raise CannotAdopt("The topic is empty", where=name, fix="Write a contract by hand, or wait for messages.")
     notes: list[str] = []
-    look = _look_at_avro if has_schema_ids(values) else _look_at_json
+    look = _look_at_avro if 2 * schema_ids(values).total() > len(values) else _look_at_json
     stream, found, decoded = look(name, values, fetched, registry, notes)
     key = _key(decoded, topic, notes)
     time = _time(found.schema, notes)
@@ -113,16 +113,17 @@ def _look_at_json(
 def _look_at_avro(
     name: str, values: list[bytes], fetched: list[Fetched], registry: str | None, notes: list[str]
 ) -> tuple[Stream, Inferred, list[_Decoded]]:
+    counts = schema_ids(values)
     registry = registry or os.environ.get(ADDRESS)
     if not registry:
         raise CannotAdopt(
-            f"The messages have the id of a schema ({schema_id(values[-1])}) in a registry before them",
+            f"The messages have the id of a schema ({max(counts)}) in a registry before them",
             where=name,
             fix=f"Say which: --registry http://host:port (registry=), or {ADDRESS} in the environment.",
         )
     registry = checked_address(registry)
     try:
-        schema = schema_of(values, registry, notes)
+        schema = schema_of(counts, registry, notes)
     except (NotRegistered, SchemaError) as error:
         raise CannotAdopt(error.what, where=f"{name}, {error.where}", fix=error.fix) from error
     stream = Stream(name, schema, codec="avro", tags=(ADOPTED, REGISTRY + registry))

@@ -23,19 +23,14 @@ from streams.types import SchemaError
 _SHOWN = 40
 
 
-def has_schema_ids(values: Sequence[bytes]) -> bool:
-    """True if each of these messages begins with the id of a schema, as Confluent's tools write them."""
-    return all(len(value) > 5 and value[0] == 0 for value in values)
+def schema_ids(values: Sequence[bytes]) -> Counter[int]:
+    """How many of these messages begin with the id of which schema, as Confluent's tools write them."""
+    return Counter(int.from_bytes(value[1:5], "big") for value in values if len(value) > 5 and value[0] == 0)
 
 
-def schema_id(value: bytes) -> int:
-    return int.from_bytes(value[1:5], "big")
-
-
-def schema_of(values: Sequence[bytes], registry: str, notes: list[str]) -> Schema:
-    """The newest schema of the record that most of these messages hold. NotRegistered or SchemaError if no message
-    can be read; LogError if the registry cannot."""
-    counts = Counter(map(schema_id, values))
+def schema_of(counts: Counter[int], registry: str, notes: list[str]) -> Schema:
+    """The newest schema of the record that most messages hold, of so many messages of each schema. NotRegistered or
+    SchemaError if none of them can be read; LogError if the registry cannot."""
     found: dict[int, Written] = {}
     schemas: dict[int, Schema] = {}
     failed: NotRegistered | SchemaError | None = None

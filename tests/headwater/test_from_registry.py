@@ -263,6 +263,14 @@ def test_of_several_types_of_records_the_stream_is_of_the_most_frequent(hub: hw.
     assert adoption.undecodable == 4
 
 
+def test_a_message_without_an_id_does_not_make_json_of_the_others(hub: hw.Hub, registry: Registry) -> None:
+    registry.add(7, ORDER)
+    put(hub.log, "t", [*orders(20), ("o20", b"no avro"), ("o21", b"\0\0\0\0\7\1")])
+    adoption = from_topic(hub, "t", registry=registry.address)
+    assert (adoption.stream.codec, adoption.undecodable) == ("avro", 2)
+    assert "decoded as avro" in str(adoption.why)
+
+
 def test_nobody_publishes_to_it_through_us(hub: hw.Hub, registry: Registry) -> None:
     registry.add(8, FLAT)
     put(hub.log, "t", [("a1", message(8, FLAT, {"id": "a1", "n": 1}))])

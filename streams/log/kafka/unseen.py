@@ -41,12 +41,14 @@ class Unseen:
         """Return once all that was committed to these until now, or to any, is seen."""
         with self._lock:
             commits = self._of(read)
-        for transactional_id, ends in commits:
-            wait_until_seen(self._wire, ends, transactional_id)
-        with self._lock:
+        try:
             for transactional_id, ends in commits:
-                if self._commits.get(transactional_id) is ends:
-                    del self._commits[transactional_id]
+                wait_until_seen(self._wire, ends, transactional_id)
+        finally:
+            with self._lock:
+                for transactional_id, ends in commits:
+                    if self._commits.get(transactional_id) is ends:
+                        del self._commits[transactional_id]
 
     def _of(self, read: Collection[Place] | None) -> list[tuple[str, Mapping[Place, int]]]:
         commits = self._commits.items()
